@@ -1,0 +1,170 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { DataError } from "../errors.js";
+import { decodeUtf8, readSmallFile } from "../files.js";
+import { Detokenizer } from "./detokenizer.js";
+import { checkTokenizerJson, isObject, type TokenizerJson } from "./format.js";
+import { buildLibraryTokenizer, type LibraryTokenizer } from "./library.js";
+
+/** Larger tokenizer.json files are refused; the largest in use have about 35 MB. */
+const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
+const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
+/** Longer texts are refused: split them, or give them as several documents. In UTF-16 code units. */
+const MAX_TEXT_LENGTH = 256 * 1024 * 1024;
+
+export interface EncodeOptions {
+  /** Apply the tokenizer's own post-processing, for Llama a BOS before the text. Default true, as in Python. */
+  addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Leave out special tokens. Default false: what is there is shown. (Python's `tokenizers` skips by default.) */
+  skipSpecialTokens?: boolean;
+}
+
+/** Text of a growing sequence of ids, for printing while a model generates. */
+export interface DecodeStream {
+  /** The text that this id makes certain, often of one token, sometimes empty; never half a character. */
+  push(id: number): string;
+  /** The rest, at the end. */
+  flush(): string;
+}
+
+/**
+ * A BPE tokenizer in Hugging Face format: byte-level (GPT-2, Llama-3) or SentencePiece-like with byte fallback (Llama-2,
+ * Mistral). Ids and texts are those of Python `tokenizers`; truncation and padding settings in the file are not applied.
+ */
+export class Tokenizer {
+  /** SHA-256 of tokenizer.json, in hex. */
+  readonly hash: string;
+  /** 1 + the largest id: the number of rows the embedding must have at least. */
+  readonly vocabSize: number;
+  /** Ids of the tokens that tokenizer_config.json (or special_tokens_map.json) calls bos_token and eos_token. */
+  readonly bosId: number | undefined;
+  readonly eosId: number | undefined;
+  readonly #library: LibraryTokenizer;
+  readonly #json: TokenizerJson;
+  readonly #file: string;
+  readonly #tokens: (string | undefined)[] = [];
+  readonly #specialIds = new Set<number>();
+
+  private constructor(bytes: Uint8Array, config: Record<string, unknown>, file: string) {
+    this.hash = createHash("sha256").update(bytes).digest("hex");
+    this.#file = file;
+    this.#json = checkTokenizerJson(parseJson(bytes, file), file);
+    try {
+      this.#library = buildLibraryTokenizer(this.#json);
+    } catch (error) {
+      throw new DataError("bad-tokenizer", `the tokenizer cannot be built: ${String(error)}`, { file });
+    }
+    for (const [token, id] of Object.entries(this.#json.model.vocab)) this.#tokens[id] = token;
+    for (const { content, id, special, normalized } of this.#json.added_tokens) {
+      // An added token that is sought in normalized text is also decoded from its normalized form.
+      const isNormalized = (normalized ?? !special) && this.#library.normalizer !== null;
+      this.#tokens[id] = isNormalized ? this.#library.normalizer(content) : content;
+      if (special) this.#specialIds.add(id);
+    }
+    this.vocabSize = this.#tokens.length;
+    this.bosId = this.#idOfNamed(config.bos_token);
+    this.eosId = this.#idOfNamed(config.eos_token);
+    void new Detokenizer(this.#json.decoder, file); // a decoder we cannot run is refused now, not at the first decode
+  }
+
+  /**
+   * Reads `tokenizer.json` of a model directory, and `tokenizer_config.json` (or `special_tokens_map.json`) for the names
+   * of BOS and EOS where there is one.
+   * @throws DataError `missing-file`, `too-large`, `bad-json`, `bad-utf8`, `bad-tokenizer`, `unsupported`
+   */
+  static async load(directory: string): Promise<Tokenizer> {
+    const file = join(directory, "tokenizer.json");
+    const bytes = await readSmallFile(file, MAX_TOKENIZER_BYTES);
+    if (bytes === undefined) {
+      throw new DataError(
+        "missing-file",
+        "no such file; a SentencePiece tokenizer.model must first be converted, by saving it with transformers' AutoTokenizer",
+        { file },
+      );
+    }
+    const names = await Promise.all(
+      ["special_tokens_map.json", "tokenizer_config.json"].map(async (name) => {
+        const path = join(directory, name);
+        const content = await readSmallFile(path, MAX_CONFIG_BYTES);
+        const value = content === undefined ? {} : parseJson(content, path);
+        if (!isObject(value)) throw new DataError("bad-json", "expected an object", { file: path });
+        return value;
+      }),
+    );
+    return new Tokenizer(bytes, Object.assign({}, ...names) as Record<string, unknown>, file);
+  }
+
+  /** From the text of a tokenizer.json and a parsed tokenizer_config.json. Errors name `file`. */
+  static parse(tokenizerJson: string, config: Record<string, unknown> = {}, file = "tokenizer.json"): Tokenizer {
+    return new Tokenizer(new TextEncoder().encode(tokenizerJson), config, file);
+  }
+
+  /** Ids of a text. Lone surrogates, which no UTF-8 text has, count as U+FFFD. */
+  encode(text: string, options: EncodeOptions = {}): Int32Array {
+    if (text.length > MAX_TEXT_LENGTH) {
+      throw new DataError("too-large", `one text of ${text.length} characters, expected at most ${MAX_TEXT_LENGTH}`);
+    }
+    const { ids } = this.#library.encode(text.replaceAll(/\p{Surrogate}/gu, "\uFFFD"), {
+      add_special_tokens: options.addSpecialTokens ?? true,
+    });
+    const bad = ids.findIndex((id) => !Number.isInteger(id));
+    if (bad >= 0) {
+      throw new DataError("bad-tokenizer", "a token of this text has no id: unk_token or a template names none", {
+        file: this.#file,
+      });
+    }
+    return Int32Array.from(ids);
+  }
+
+  /** Text of ids. Ids without a token (a padded vocabulary) give nothing, as in Python. */
+  decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    const stream = this.decodeStream(options);
+    let text = "";
+    for (const id of ids) text += stream.push(id);
+    return text + stream.flush();
+  }
+
+  decodeStream(options: DecodeOptions = {}): DecodeStream {
+    const detokenizer = new Detokenizer(this.#json.decoder, this.#file);
+    const skip = options.skipSpecialTokens ?? false;
+    return {
+      push: (id) => {
+        if (!Number.isInteger(id) || id < 0) {
+          throw new DataError("bad-ids", `expected token ids 0 … ${this.vocabSize - 1}, found ${id}`);
+        }
+        const token = this.#tokens[id];
+        return token === undefined || (skip && this.#specialIds.has(id)) ? "" : detokenizer.push(token);
+      },
+      flush: () => detokenizer.flush(),
+    };
+  }
+
+  /** Id of a token as the file spells it ("▁the", "<s>"). */
+  idOf(token: string): number | undefined {
+    const id = this.#tokens.indexOf(token);
+    return id < 0 ? undefined : id;
+  }
+
+  /** The token of an id as the file spells it. */
+  tokenOf(id: number): string | undefined {
+    return this.#tokens[id];
+  }
+
+  /** A special token is named by its text, or by an object with `content`. */
+  #idOfNamed(token: unknown): number | undefined {
+    const content = isObject(token) ? token.content : token;
+    return typeof content === "string" ? this.idOf(content) : undefined;
+  }
+}
+
+function parseJson(bytes: Uint8Array, file: string): unknown {
+  const text = decodeUtf8(bytes, { file });
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new DataError("bad-json", `expected JSON: ${(error as Error).message}`, { file });
+  }
+}

@@ -1,0 +1,5 @@
+export { blockScope, forward, forwardInputs, type Forward, type ForwardOptions } from "./forward.js";
+export { generate, type GenerateOptions } from "./generate.js";
+export { ropeFrequencies } from "./rope-frequencies.js";
+export type { Sampling } from "./sample.js";
+export { loadWeights } from "./weights.js";

@@ -1,0 +1,26 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import type { VerifyProblem } from "./problems.js";
+import { listSideFiles } from "./side-files.js";
+
+/** Tokenizer and other side files of the base must lie beside the new weights, byte for byte. */
+export async function compareSideFiles(baseDir: string, expandedDir: string): Promise<VerifyProblem[]> {
+  const wanted = await listSideFiles(baseDir);
+  const got = new Set((await listSideFiles(expandedDir)).copied);
+  const problems: VerifyProblem[] = [];
+  for (const name of wanted.copied) {
+    if (!got.has(name)) {
+      problems.push({ code: "side-file", message: `${name} of the base is missing beside the new weights` });
+    } else if ((await fileHash(join(baseDir, name))) !== (await fileHash(join(expandedDir, name)))) {
+      problems.push({ code: "side-file", message: `${name} differs from the base's` });
+    }
+  }
+  return problems;
+}
+
+async function fileHash(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  return hash.digest("hex");
+}

@@ -1,0 +1,50 @@
+import type { Tensor } from "../graph.js";
+import { operandBytes, type OpDefinition } from "../op.js";
+import { columns, expectShape, rows } from "../shape.js";
+
+/** y [..., D] = table [V, D] at ids i32 [...]. Ids outside 0..V-1 are an error in the reference executor. */
+export function embedding(table: Tensor, ids: Tensor): Tensor {
+  return table.graph.apply("embedding", [table, ids])[0]!;
+}
+
+export const embeddingOp: OpDefinition = {
+  infer([table, ids]) {
+    expectShape(ids!.dtype === "i32", "embedding", "table [..., D], ids i32", table!, ids!);
+    return [{ shape: [...ids!.shape, columns(table!.shape)], dtype: table!.dtype }];
+  },
+  // Only the rows asked for are read.
+  cost: (_, [y]) => ({ flops: 0, matmulFlops: 0, bytes: 2 * operandBytes(y!) }),
+  gradient({ input, inputType, outputGradient, needs }) {
+    if (!needs(0)) return [undefined, undefined];
+    const dy = outputGradient(0);
+    const attrs = { rows: rows(inputType(0).shape) };
+    return [dy.graph.apply("embedding_backward", [dy, input(1)], attrs)[0]!, undefined];
+  },
+  reference([table, ids], [y]) {
+    const d = columns(table!.shape);
+    const v = rows(table!.shape);
+    for (let i = 0; i < ids!.data.length; i++) {
+      const id = ids!.data[i]!;
+      if (id < 0 || id >= v) throw new RangeError(`embedding: id ${id} at position ${i} is outside 0..${v - 1}`);
+      y!.data.set(table!.data.subarray(id * d, (id + 1) * d) as never, i * d);
+    }
+  },
+};
+
+/** dtable [rows, D]: row v = Σ of dy over the positions whose id is v. Operands dy [..., D], ids i32. */
+export const embeddingBackwardOp: OpDefinition = {
+  infer: ([dy], { rows: v }) => [{ shape: [v as number, columns(dy!.shape)], dtype: dy!.dtype }],
+  cost: ([dy, ids], [dtable]) => ({
+    flops: operandBytes(dy!) / (dy!.dtype === "f64" ? 8 : 4),
+    matmulFlops: 0,
+    bytes: operandBytes(dy!, ids!, dtable!),
+  }),
+  reference([dy, ids], [dtable]) {
+    const d = columns(dtable!.shape);
+    dtable!.data.fill(0);
+    for (let i = 0; i < ids!.data.length; i++) {
+      const row = ids!.data[i]! * d;
+      for (let j = 0; j < d; j++) dtable!.data[row + j]! += dy!.data[i * d + j]!;
+    }
+  },
+};

@@ -1,0 +1,48 @@
+import type { OpDefinition } from "../op.js";
+import { addOp } from "./add.js";
+import { attentionBackwardOp, attentionOp } from "./attention.js";
+import { addBiasOp, sumRowsOp } from "./bias.js";
+import { embeddingBackwardOp, embeddingOp } from "./embedding.js";
+import { lmHeadLossBackwardOp, lmHeadLossOp } from "./lm-head-loss.js";
+import { matmulOp } from "./matmul.js";
+import { adamwOp, clipFactorOp, sumOfSquaresOp } from "./optimizer.js";
+import { rmsnormBackwardInputOp, rmsnormBackwardWeightOp, rmsnormOp } from "./rmsnorm.js";
+import { ropeOp } from "./rope.js";
+import { accumulateOp, cacheWriteOp, clearOp } from "./state.js";
+import { broadcastOp, fillOp, sumOp } from "./sum.js";
+import { swigluBackwardOp, swigluOp } from "./swiglu.js";
+
+/** The closed vocabulary. A backend that has these kernels runs everything. */
+export const ops = {
+  accumulate: accumulateOp,
+  adamw: adamwOp,
+  add: addOp,
+  add_bias: addBiasOp,
+  attention: attentionOp,
+  attention_backward: attentionBackwardOp,
+  broadcast: broadcastOp,
+  cache_write: cacheWriteOp,
+  clear: clearOp,
+  clip_factor: clipFactorOp,
+  embedding: embeddingOp,
+  embedding_backward: embeddingBackwardOp,
+  fill: fillOp,
+  lm_head_loss: lmHeadLossOp,
+  lm_head_loss_backward: lmHeadLossBackwardOp,
+  matmul: matmulOp,
+  rmsnorm: rmsnormOp,
+  rmsnorm_backward_input: rmsnormBackwardInputOp,
+  rmsnorm_backward_weight: rmsnormBackwardWeightOp,
+  rope: ropeOp,
+  sum: sumOp,
+  sum_of_squares: sumOfSquaresOp,
+  sum_rows: sumRowsOp,
+  swiglu: swigluOp,
+  swiglu_backward: swigluBackwardOp,
+} satisfies Record<string, OpDefinition>;
+
+export type OpName = keyof typeof ops;
+
+export function definitionOf(op: OpName): OpDefinition {
+  return ops[op];
+}

@@ -1,0 +1,128 @@
+import type { TypedArray } from "../dtype.js";
+import type { Tensor } from "../graph.js";
+import { operandBytes, type OpDefinition } from "../op.js";
+import { columns, expectShape, rows, size } from "../shape.js";
+import { matmulF64, packF64 } from "./matmul-loops.js";
+
+/** Targets of this value are not scored: loss and gradient 0 there. (As PyTorch's cross_entropy.) */
+export const IGNORE_TARGET = -100;
+
+/**
+ * LM head and cross-entropy in one: nll[n] = logsumexp_v(h_n·W_v) − h_n·W_{target n}, in nats; 0 where the target is
+ * IGNORE_TARGET. h [..., D], W [V, D], targets i32 [...]; nll [N]. Also yields the log-sum-exp [N] for the backward op.
+ * The logits [N, V] are never stored: the reference takes a panel of rows at a time, and so does its backward.
+ */
+export function lmHeadLoss(h: Tensor, w: Tensor, targets: Tensor): Tensor {
+  return h.graph.apply("lm_head_loss", [h, w, targets])[0]!;
+}
+
+const PANEL = 32;
+
+/** Calls `body` with the logits of each panel of rows, f64 [count, V] row-major. W stays packed in slot 1. */
+function forEachPanel(
+  h: TypedArray,
+  w: TypedArray,
+  n: number,
+  v: number,
+  d: number,
+  body: (logits: Float64Array, first: number, count: number) => void,
+): void {
+  const right = packF64(w, v, d, false, 1);
+  const logits = new Float64Array(PANEL * v);
+  for (let first = 0; first < n; first += PANEL) {
+    const count = Math.min(PANEL, n - first);
+    const left = packF64(h.subarray(first * d, (first + count) * d), count, d, false, 0);
+    matmulF64(left, right, logits, count, v, d);
+    body(logits, first, count);
+  }
+}
+
+export const lmHeadLossOp: OpDefinition = {
+  infer([h, w, targets]) {
+    const ok = columns(h!.shape) === columns(w!.shape) && targets!.dtype === "i32" && w!.shape.length === 2;
+    expectShape(
+      ok && size(targets!.shape) === rows(h!.shape),
+      "lm_head_loss",
+      "h [..., D], W [V, D], targets i32 [...]",
+      h!,
+      w!,
+      targets!,
+    );
+    const perToken = { shape: [rows(h!.shape)], dtype: h!.dtype };
+    return [perToken, perToken];
+  },
+  cost([h, w, targets], [nll, lse]) {
+    const matmulFlops = 2 * rows(h!.shape) * w!.shape[0]! * columns(h!.shape);
+    const softmax = 3 * rows(h!.shape) * w!.shape[0]!;
+    return { flops: matmulFlops + softmax, matmulFlops, bytes: operandBytes(h!, w!, targets!, nll!, lse!) };
+  },
+  gradient({ input, output, outputGradient, needs }) {
+    if (!needs(0) && !needs(1)) return [];
+    const dnll = outputGradient(0);
+    const attrs = { hidden: needs(0), weight: needs(1) };
+    const operands = [dnll, input(0), input(1), input(2), output(1)];
+    const gradients = dnll.graph.apply("lm_head_loss_backward", operands, attrs).values();
+    return [attrs.hidden ? gradients.next().value : undefined, attrs.weight ? gradients.next().value : undefined];
+  },
+  reference([h, w, targets], [nll, lse]) {
+    const [v, d] = w!.shape as [number, number];
+    forEachPanel(h!.data, w!.data, targets!.data.length, v, d, (logits, first, count) => {
+      for (let i = 0; i < count; i++) {
+        const row = logits.subarray(i * v, (i + 1) * v);
+        let max = -Infinity;
+        for (let j = 0; j < v; j++) max = Math.max(max, row[j]!);
+        let total = 0;
+        for (let j = 0; j < v; j++) total += Math.exp(row[j]! - max);
+        const target = targets!.data[first + i]!;
+        if (target !== IGNORE_TARGET && (target < 0 || target >= v)) {
+          throw new RangeError(`lm_head_loss: target ${target} at position ${first + i} is outside 0..${v - 1}`);
+        }
+        lse!.data[first + i] = max + Math.log(total);
+        nll!.data[first + i] = target === IGNORE_TARGET ? 0 : max + Math.log(total) - row[target]!;
+      }
+    });
+  },
+};
+
+/**
+ * With g[n, v] = dnll[n]·(softmax(h_n·W)_v − [v = target n]): dh = g·W, dW = gᵀ·h; either is left out if not asked for.
+ * Operands dnll [N], h [..., D], W [V, D], targets, log-sum-exp [N].
+ */
+export const lmHeadLossBackwardOp: OpDefinition = {
+  infer([, h, w], { hidden, weight }) {
+    const dtype = h!.dtype;
+    return [...(hidden ? [{ shape: h!.shape, dtype }] : []), ...(weight ? [{ shape: w!.shape, dtype }] : [])];
+  },
+  // Computing the logits again is work, but not model FLOPs.
+  cost(inputs, outputs, { hidden, weight }) {
+    const [, h, w] = inputs;
+    const product = 2 * rows(h!.shape) * w!.shape[0]! * columns(h!.shape);
+    const matmulFlops = product * (Number(hidden) + Number(weight));
+    const softmax = 3 * rows(h!.shape) * w!.shape[0]!;
+    return { flops: matmulFlops + product + softmax, matmulFlops, bytes: operandBytes(...inputs, ...outputs) };
+  },
+  reference([dnll, h, w, targets, lse], outputs, { hidden, weight }) {
+    const [v, d] = w!.shape as [number, number];
+    const dh = hidden ? outputs[0]!.data : null;
+    const dw = weight ? new Float64Array(v * d) : null;
+    forEachPanel(h!.data, w!.data, targets!.data.length, v, d, (g, first, count) => {
+      for (let i = 0; i < count; i++) {
+        const target = targets!.data[first + i]!;
+        const scale = target === IGNORE_TARGET ? 0 : dnll!.data[first + i]!;
+        for (let j = 0; j < v; j++) g[i * v + j] = scale * Math.exp(g[i * v + j]! - lse!.data[first + i]!);
+        if (scale !== 0) g[i * v + target]! -= scale;
+      }
+      for (let i = 0; i < count; i++) {
+        const row = (first + i) * d;
+        const sums = new Float64Array(d);
+        for (let j = 0; j < v; j++) {
+          const gij = g[i * v + j]!;
+          if (dh) for (let p = 0; p < d; p++) sums[p]! += gij * w!.data[j * d + p]!;
+          if (dw) for (let p = 0; p < d; p++) dw[j * d + p]! += gij * h!.data[row + p]!;
+        }
+        dh?.set(sums, row);
+      }
+    });
+    if (dw) outputs[hidden ? 1 : 0]!.data.set(dw);
+  },
+};

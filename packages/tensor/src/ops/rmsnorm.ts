@@ -1,0 +1,73 @@
+import type { Tensor } from "../graph.js";
+import { elementwiseCost, type OpDefinition } from "../op.js";
+import { columns, expectShape, rows } from "../shape.js";
+
+/**
+ * RMSNorm (Zhang & Sennrich 2019): y = x · r · w with r = (mean(x²) + eps)^(-1/2) per row.
+ * x [..., D], w [D]. Also yields r [rows], which the backward ops reuse.
+ */
+export function rmsnorm(x: Tensor, w: Tensor, eps: number): Tensor {
+  return x.graph.apply("rmsnorm", [x, w], { eps })[0]!;
+}
+
+export const rmsnormOp: OpDefinition = {
+  infer([x, w]) {
+    expectShape(w!.shape.length === 1 && w!.shape[0] === columns(x!.shape), "rmsnorm", "x [..., D], w [D]", x!, w!);
+    return [
+      { shape: x!.shape, dtype: x!.dtype },
+      { shape: [rows(x!.shape)], dtype: x!.dtype },
+    ];
+  },
+  cost: ([x, w], [y, r]) => elementwiseCost(4, x!, [x!, w!, y!, r!]),
+  gradient({ input, output, outputGradient, needs }) {
+    const dy = outputGradient(0);
+    const apply = (op: "rmsnorm_backward_input" | "rmsnorm_backward_weight", operands: Tensor[]) =>
+      dy.graph.apply(op, operands)[0]!;
+    return [
+      needs(0) ? apply("rmsnorm_backward_input", [dy, input(0), input(1), output(1)]) : undefined,
+      needs(1) ? apply("rmsnorm_backward_weight", [dy, input(0), output(1)]) : undefined,
+    ];
+  },
+  reference([x, w], [y, r], { eps }) {
+    const d = w!.data.length;
+    for (let i = 0; i < r!.data.length; i++) {
+      let sumOfSquares = 0;
+      for (let j = 0; j < d; j++) sumOfSquares += x!.data[i * d + j]! ** 2;
+      const scale = 1 / Math.sqrt(sumOfSquares / d + (eps as number));
+      r!.data[i] = scale;
+      for (let j = 0; j < d; j++) y!.data[i * d + j] = x!.data[i * d + j]! * scale * w!.data[j]!;
+    }
+  },
+};
+
+/** dx = r·(w∘dy − x·r²·mean(w∘dy∘x)). Operands dy, x [..., D], w [D], r [rows]. */
+export const rmsnormBackwardInputOp: OpDefinition = {
+  infer: ([dy]) => [{ shape: dy!.shape, dtype: dy!.dtype }],
+  cost: ([dy, x, w, r], [dx]) => elementwiseCost(7, x!, [dy!, x!, w!, r!, dx!]),
+  reference([dy, x, w, r], [dx]) {
+    const d = w!.data.length;
+    for (let i = 0; i < r!.data.length; i++) {
+      const scale = r!.data[i]!;
+      let dot = 0;
+      for (let j = 0; j < d; j++) dot += w!.data[j]! * dy!.data[i * d + j]! * x!.data[i * d + j]!;
+      const along = (dot / d) * scale * scale;
+      for (let j = 0; j < d; j++) {
+        dx!.data[i * d + j] = scale * (w!.data[j]! * dy!.data[i * d + j]! - x!.data[i * d + j]! * along);
+      }
+    }
+  },
+};
+
+/** dw [D] = Σ over rows of dy∘x·r. Operands dy, x [..., D], r [rows]. */
+export const rmsnormBackwardWeightOp: OpDefinition = {
+  infer: ([dy]) => [{ shape: [columns(dy!.shape)], dtype: dy!.dtype }],
+  cost: ([dy, x, r], [dw]) => elementwiseCost(3, x!, [dy!, x!, r!, dw!]),
+  reference([dy, x, r], [dw]) {
+    const d = dw!.data.length;
+    const sums = new Float64Array(d);
+    for (let i = 0; i < r!.data.length; i++) {
+      for (let j = 0; j < d; j++) sums[j]! += dy!.data[i * d + j]! * x!.data[i * d + j]! * r!.data[i]!;
+    }
+    for (let j = 0; j < d; j++) dw!.data[j] = sums[j]!;
+  },
+};

@@ -1,0 +1,58 @@
+import type { Tensor } from "../graph.js";
+import { elementwiseCost, type OpDefinition } from "../op.js";
+import { expectShape, size, type Shape } from "../shape.js";
+
+/** s [1] = sum of all elements of x. */
+export function sum(x: Tensor): Tensor {
+  return x.graph.apply("sum", [x])[0]!;
+}
+
+/** y of the given shape, each element s [1]. Shape extents travel as attributes d0, d1, … */
+function broadcast(s: Tensor, shape: Shape): Tensor {
+  return s.graph.apply("broadcast", [s], Object.fromEntries(shape.map((d, i) => [`d${i}`, d])))[0]!;
+}
+
+/** y of the given shape, each element the constant `value`. `like` gives graph and dtype. */
+export function fill(like: Tensor, shape: Shape, value: number): Tensor {
+  const attrs = { value, f64: like.dtype === "f64", ...Object.fromEntries(shape.map((d, i) => [`d${i}`, d])) };
+  return like.graph.apply("fill", [], attrs)[0]!;
+}
+
+function shapeFrom(attrs: Readonly<Record<string, number | boolean>>): number[] {
+  const shape: number[] = [];
+  for (let i = 0; `d${i}` in attrs; i++) shape.push(attrs[`d${i}`] as number);
+  return shape;
+}
+
+export const sumOp: OpDefinition = {
+  infer: ([x]) => [{ shape: [1], dtype: x!.dtype }],
+  cost: ([x], [s]) => elementwiseCost(1, x!, [x!, s!]),
+  gradient: ({ inputType, outputGradient, needs }) => [
+    needs(0) ? broadcast(outputGradient(0), inputType(0).shape) : undefined,
+  ],
+  reference([x], [s]) {
+    let total = 0;
+    for (let i = 0; i < x!.data.length; i++) total += x!.data[i]!;
+    s!.data[0] = total;
+  },
+};
+
+export const broadcastOp: OpDefinition = {
+  infer([s], attrs) {
+    expectShape(size(s!.shape) === 1, "broadcast", "one element", s!);
+    return [{ shape: shapeFrom(attrs), dtype: s!.dtype }];
+  },
+  cost: ([s], [y]) => elementwiseCost(0, y!, [s!, y!]),
+  gradient: ({ outputGradient, needs }) => [needs(0) ? sum(outputGradient(0)) : undefined],
+  reference([s], [y]) {
+    y!.data.fill(s!.data[0]!);
+  },
+};
+
+export const fillOp: OpDefinition = {
+  infer: (_, attrs) => [{ shape: shapeFrom(attrs), dtype: attrs.f64 ? "f64" : "f32" }],
+  cost: (_, [y]) => elementwiseCost(0, y!, [y!]),
+  reference(_, [y], { value }) {
+    y!.data.fill(value as number);
+  },
+};

@@ -1,0 +1,86 @@
+import { BackendError, type Backend, type Buffer, type Executable } from "./backend.js";
+import { viewOf, type TypedArray } from "./dtype.js";
+import type { Graph, Tensor } from "./graph.js";
+import { makePlan, type Operand, type Plan } from "./plan.js";
+import { formatType, size } from "./shape.js";
+import { Store } from "./store.js";
+
+/** A plan with its memory on a backend: write the inputs, run, read the outputs, as often as you like. */
+export class Program {
+  readonly plan: Plan;
+  readonly #backend: Backend;
+  readonly #arena: Buffer;
+  readonly #inputs: Buffer;
+  readonly #executable: Executable;
+
+  private constructor(backend: Backend, executable: Executable, arena: Buffer, inputs: Buffer) {
+    this.plan = executable.plan;
+    this.#backend = backend;
+    this.#executable = executable;
+    this.#arena = arena;
+    this.#inputs = inputs;
+  }
+
+  /**
+   * Plans the graph, checks that the backend has every kernel, allocates, and binds parameters and state by name, each to
+   * the first store that has it.
+   */
+  static async compile(
+    graph: Graph,
+    outputs: Readonly<Record<string, Tensor>>,
+    stores: Store | readonly Store[],
+  ): Promise<Program> {
+    const all = stores instanceof Store ? [stores] : stores;
+    const { backend } = all[0]!;
+    const plan = makePlan(graph, outputs);
+    for (const step of plan.steps) {
+      const answer = backend.supports(step);
+      if (answer !== true) throw new BackendError(`backend ${backend.name} cannot run ${step.op}: ${answer}`);
+    }
+    const persistent = plan.persistent.map((t) => (all.find((s) => s.has(t.name)) ?? all[0]!).region(t.name, t));
+    const arena = backend.allocate(plan.arenaBytes);
+    const inputs = backend.allocate(plan.inputBytes);
+    const executable = await backend.prepare(plan, { arena, inputs, persistent });
+    return new Program(backend, executable, arena, inputs);
+  }
+
+  /** Writes the given inputs (the others keep their values) and runs the plan once. */
+  async run(inputs: Readonly<Record<string, TypedArray>> = {}, signal?: AbortSignal): Promise<void> {
+    for (const [name, values] of Object.entries(inputs)) {
+      const operand = this.plan.inputs[name];
+      if (!operand)
+        throw new Error(`the plan has no input '${name}'; it has ${Object.keys(this.plan.inputs).join(", ")}`);
+      const fits = values.length === size(operand.shape) && isOf(values, operand);
+      if (!fits)
+        throw new Error(`input '${name}' is ${formatType(operand)}, got ${values.constructor.name}(${values.length})`);
+      await this.#backend.write(this.#inputs, offsetOf(operand), values);
+    }
+    await this.#backend.run(this.#executable, signal);
+  }
+
+  /** Values of an output after the last run. */
+  async read(name: string): Promise<TypedArray> {
+    const operand = this.plan.outputs[name];
+    if (!operand)
+      throw new Error(`the plan has no output '${name}'; it has ${Object.keys(this.plan.outputs).join(", ")}`);
+    const length = size(operand.shape);
+    const bytes = await this.#backend.read(this.#arena, offsetOf(operand), length * (operand.dtype === "f64" ? 8 : 4));
+    return viewOf(bytes.buffer, bytes.byteOffset, operand.dtype, length);
+  }
+
+  /** Frees the arenas; the program cannot run afterwards. */
+  free(): void {
+    this.#backend.free(this.#arena);
+    this.#backend.free(this.#inputs);
+  }
+}
+
+function offsetOf({ place }: Operand): number {
+  if (place.in === "persistent") throw new Error("a persistent operand has no offset of its own");
+  return place.offset;
+}
+
+function isOf(values: TypedArray, { dtype }: Operand): boolean {
+  if (dtype === "i32") return values instanceof Int32Array;
+  return dtype === "f64" ? values instanceof Float64Array : values instanceof Float32Array;
+}

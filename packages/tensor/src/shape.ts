@@ -1,0 +1,50 @@
+import type { DType } from "./dtype.js";
+import { byteSize } from "./dtype.js";
+
+/** Extents, outermost first; row-major and contiguous throughout. */
+export type Shape = readonly number[];
+
+/** What an op's shape rule sees of a tensor. */
+export interface TensorType {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** An operand's shape or type does not fit the op. */
+export class ShapeError extends Error {
+  override readonly name = "ShapeError";
+}
+
+/** Number of elements. */
+export function size(shape: Shape): number {
+  let n = 1;
+  for (const d of shape) n *= d;
+  return n;
+}
+
+export function byteLength(type: TensorType): number {
+  return size(type.shape) * byteSize(type.dtype);
+}
+
+/** Product of all extents but the last: a tensor [..., D] seen as a matrix has this many rows. */
+export function rows(shape: Shape): number {
+  return size(shape.slice(0, -1));
+}
+
+/** The last extent. */
+export function columns(shape: Shape): number {
+  return shape[shape.length - 1]!;
+}
+
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((d, i) => d === b[i]);
+}
+
+export function formatType(t: TensorType): string {
+  return `${t.dtype}[${t.shape.join(",")}]`;
+}
+
+/** Throws a ShapeError unless `condition`; `wanted` says what the op needs, the types what came. */
+export function expectShape(condition: boolean, op: string, wanted: string, ...got: TensorType[]): void {
+  if (!condition) throw new ShapeError(`${op}: wanted ${wanted}, got ${got.map(formatType).join(", ")}`);
+}

@@ -1,0 +1,105 @@
+import type { Backend, Buffer, Region } from "./backend.js";
+import type { TypedArray } from "./dtype.js";
+import { viewOf } from "./dtype.js";
+import { align } from "./planner.js";
+import { byteLength, formatType, size, type TensorType } from "./shape.js";
+
+type NamedType = TensorType & { readonly name: string };
+
+/** Named tensors in a backend's memory that outlive a run: weights, moments, caches. Programs bind to them by name. */
+export class Store {
+  readonly backend: Backend;
+  readonly #tensors = new Map<string, TensorType & Region>();
+  readonly #buffers: Buffer[] = [];
+
+  constructor(backend: Backend) {
+    this.backend = backend;
+  }
+
+  get names(): string[] {
+    return [...this.#tensors.keys()];
+  }
+
+  /** Bytes allocated in all. */
+  get bytes(): number {
+    return this.#buffers.reduce((total, buffer) => total + buffer.bytes, 0);
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name);
+  }
+
+  /** Adds one zeroed tensor in a buffer of its own. */
+  add(type: NamedType): void {
+    this.addRange([type]);
+  }
+
+  /**
+   * Adds zeroed tensors one after the other in one buffer, each on an aligned offset; with `flatName` the whole range is
+   * also one flat tensor of that name, its length returned. The padding between tensors is part of it and stays
+   * whatever is written there (zero under AdamW with zero gradients).
+   */
+  addRange(types: readonly NamedType[], flatName?: string): number {
+    const bytes = types.reduce((total, type) => total + align(byteLength(type)), 0);
+    const buffer = this.backend.allocate(bytes);
+    this.#buffers.push(buffer);
+    let offset = 0;
+    for (const { name, shape, dtype } of types) {
+      this.#set(name, { shape, dtype, buffer, offset });
+      offset += align(byteLength({ shape, dtype }));
+    }
+    if (flatName === undefined) return 0;
+    const dtype = types[0]?.dtype ?? "f32";
+    const length = bytes / (dtype === "f64" ? 8 : 4);
+    this.#set(flatName, { shape: [length], dtype, buffer, offset: 0 });
+    return length;
+  }
+
+  /** The memory of `name`, checked against the type the plan expects. */
+  region(name: string, expected: TensorType): Region {
+    const tensor = this.#get(name);
+    if (formatType(tensor) !== formatType(expected)) {
+      throw new Error(`'${name}' is ${formatType(tensor)} in the store, but the plan expects ${formatType(expected)}`);
+    }
+    return tensor;
+  }
+
+  type(name: string): TensorType {
+    return this.#get(name);
+  }
+
+  /** Overwrites the whole tensor. */
+  async write(name: string, values: TypedArray): Promise<void> {
+    const tensor = this.#get(name);
+    if (values.byteLength !== byteLength(tensor)) {
+      throw new Error(
+        `'${name}' is ${formatType(tensor)}, got ${values.length} elements of ${values.BYTES_PER_ELEMENT} bytes`,
+      );
+    }
+    await this.backend.write(tensor.buffer, tensor.offset, values);
+  }
+
+  async read(name: string): Promise<TypedArray> {
+    const tensor = this.#get(name);
+    const bytes = await this.backend.read(tensor.buffer, tensor.offset, byteLength(tensor));
+    return viewOf(bytes.buffer, bytes.byteOffset, tensor.dtype, size(tensor.shape));
+  }
+
+  /** Frees all buffers; the store is empty afterwards. */
+  free(): void {
+    for (const buffer of this.#buffers) this.backend.free(buffer);
+    this.#buffers.length = 0;
+    this.#tensors.clear();
+  }
+
+  #set(name: string, tensor: TensorType & Region): void {
+    if (this.#tensors.has(name)) throw new Error(`the store already has a tensor named '${name}'`);
+    this.#tensors.set(name, tensor);
+  }
+
+  #get(name: string): TensorType & Region {
+    const tensor = this.#tensors.get(name);
+    if (!tensor) throw new Error(`the store has no tensor named '${name}'`);
+    return tensor;
+  }
+}

@@ -1,0 +1,20 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const packages = fileURLToPath(new URL("./packages/", import.meta.url));
+const kernels = fileURLToPath(new URL("./kernels/index.ts", import.meta.url));
+
+/** Tests run on the sources; the published builds are checked by test/packages (see tools/run.mjs). */
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^@slayer\/kernels$/, replacement: kernels },
+      { find: /^@slayer\/([a-z-]+)$/, replacement: `${packages}$1/src/index.ts` },
+    ],
+  },
+  test: {
+    include: ["packages/*/test/**/*.test.ts", "kernels/**/*.test.ts", "bench/test/**/*.test.ts", "test/**/*.test.ts"],
+    testTimeout: 60_000,
+    maxWorkers: 2,
+  },
+});
