@@ -90,7 +90,7 @@ def train_sentencepiece_like(files):
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=VOCAB_SIZE, special_tokens=["<unk>", "<s>", "</s>", *byte_tokens],
                                   limit_alphabet=90, show_progress=False)
-    tokenizer.train(files, trainer)
+    tokenizer.train_from_iterator([Path(file).read_text() for file in files], trainer)  # train(files) would cut them into lines
     model = json.loads(tokenizer.to_str())["model"]
     # SentencePiece keeps the newline as a byte only, and runs of spaces as pieces.
     vocab = {token: index for token, index in model["vocab"].items() if "\n" not in token}
@@ -132,7 +132,7 @@ def byte_level(files, split, vocab_size=VOCAB_SIZE):
     bos, eos = "<|begin_of_text|>", "<|end_of_text|>"
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[bos, eos], show_progress=False,
                                   initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
-    tokenizer.train(files, trainer)
+    tokenizer.train_from_iterator([Path(file).read_text() for file in files], trainer)  # train(files) would cut them into lines
     return tokenizer, dict(bos_token=bos, eos_token=eos)
 
 

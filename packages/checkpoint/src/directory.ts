@@ -14,8 +14,8 @@ function sibling(path: string, role: "partial" | "old"): string {
 /** Make a file or directory entry survive a power cut. Windows cannot flush directories, and need not. */
 async function flush(path: string, kind: "file" | "directory"): Promise<void> {
   if (kind === "directory" && process.platform === "win32") return;
-  // Windows flushes only what is open for writing; directories open for reading only.
-  const handle = await open(path, kind === "file" ? "r+" : "r");
+  // Windows flushes only what is open for writing; elsewhere a file that may not be written (a copied one) flushes too.
+  const handle = await open(path, process.platform === "win32" ? "r+" : "r");
   try {
     await handle.sync();
   } finally {
@@ -66,7 +66,8 @@ export async function checkFreeSpace(dir: string, neededBytes: number): Promise<
 /**
  * Let `fill` write a directory that appears under its name whole or not at all: it works in a hidden sibling, which is
  * flushed to the disk and renamed at the end, or removed when `fill` throws. An old directory that may be overwritten
- * stays in place until the new one is complete.
+ * stays in place until the new one is complete. A process killed in the middle leaves its hidden sibling behind; one
+ * killed between the two renames of an overwrite leaves the old directory as `.<name>.old-…`.
  *
  * @param options neededBytes: checked against the free space before `fill` starts
  * @returns what `fill` returns

@@ -14,5 +14,7 @@ export { PROVENANCE_FILE, readProvenance, writeProvenance } from "./provenance.j
 export type { BlockProvenance, Provenance } from "./provenance.js";
 export { readHeader } from "./safetensors.js";
 export type { SafetensorsHeader, TensorInfo } from "./safetensors.js";
+export { TensorFiles } from "./tensor-files.js";
 export { CheckpointWriter, planShards } from "./writer.js";
 export type { ShardPlan, TensorSpec } from "./writer.js";
+export { listSideFiles, type SideFiles } from "./side-files.js";

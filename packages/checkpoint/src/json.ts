@@ -5,7 +5,7 @@ import type { CheckpointErrorCode } from "./errors.js";
 import { readFully } from "./io.js";
 
 /** No JSON file of a checkpoint comes near this; upstream safetensors limits its own header to the same size. */
-export const MAX_JSON_BYTES = 100_000_000;
+const MAX_JSON_BYTES = 100_000_000;
 
 /** Code that walks a value recursively must not run out of stack. */
 const MAX_DEPTH = 256;
@@ -106,7 +106,7 @@ export function parseJson(bytes: Uint8Array, file: string, code: CheckpointError
   return value;
 }
 
-/** Read and parse one JSON file of at most {@link MAX_JSON_BYTES}. */
+/** Read and parse one JSON file; its size is limited. See {@link parseJson}. */
 export async function readJson(file: string, code: CheckpointErrorCode, tensorLevel?: number): Promise<unknown> {
   return parseJson(await readSmallFile(file), file, code, tensorLevel);
 }

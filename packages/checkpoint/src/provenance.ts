@@ -36,8 +36,8 @@ const tensorSchema = z.strictObject({
   sha256,
 });
 
-/** Where every block and tensor of an expanded checkpoint comes from. Holds no dates and no absolute paths. */
-export const provenanceSchema = z.strictObject({
+/** Strict, so that nothing that changes from run to run (dates, absolute paths) creeps in. */
+const provenanceSchema = z.strictObject({
   version: z.literal(1),
   /** The surgery's recipe, as given. */
   recipe: z.record(z.string(), z.json()),
@@ -50,7 +50,7 @@ export const provenanceSchema = z.strictObject({
   preservesFunction: z.boolean(),
 });
 
-/** See {@link provenanceSchema}. */
+/** The content of `provenance.json`: where every block and tensor of an expanded checkpoint comes from. */
 export type Provenance = z.infer<typeof provenanceSchema>;
 
 /** One block of a {@link Provenance}. */

@@ -44,7 +44,7 @@ const tensorEntry = z.object({
  * The number of elements of a shape.
  * @throws CheckpointError "size-overflow" where a product leaves the exact integers (2^53)
  */
-export function elementCount(shape: readonly number[], file: string, tensor: string): number {
+function elementCount(shape: readonly number[], file: string, tensor: string): number {
   let product = 1;
   for (const size of shape) {
     if (!Number.isInteger(size) || size < 0) {

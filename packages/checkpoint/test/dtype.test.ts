@@ -43,7 +43,7 @@ describe.each(SIXTEEN)("$dtype", ({ dtype, exponentBits, mantissaBits }) => {
     for (let low = 0; low < infinity; low++) {
       const a = ieee(low, exponentBits, mantissaBits);
       // Overflow: the "next" number after the largest is where the exponent would go on.
-      const b = low + 1 === infinity ? 2 ** 2 ** (exponentBits - 1) : ieee(low + 1, exponentBits, mantissaBits);
+      const b = low + 1 === infinity ? 2 ** (2 ** (exponentBits - 1)) : ieee(low + 1, exponentBits, mantissaBits);
       const middle = (a + b) / 2;
       const f32 = new Float32Array([middle]);
       expect(f32[0]).toBe(middle);
@@ -53,7 +53,11 @@ describe.each(SIXTEEN)("$dtype", ({ dtype, exponentBits, mantissaBits }) => {
       const even = low % 2 === 0 ? low : low + 1;
       for (const sign of [0, 0x8000]) {
         const factor = sign === 0 ? 1 : -1;
-        inputs.push(factor * new Float32Array(below.buffer)[0], factor * middle, factor * new Float32Array(above.buffer)[0]);
+        inputs.push(
+          factor * new Float32Array(below.buffer)[0],
+          factor * middle,
+          factor * new Float32Array(above.buffer)[0],
+        );
         expected.push(sign | low, sign | even, sign | (low + 1));
       }
     }

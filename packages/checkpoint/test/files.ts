@@ -6,17 +6,17 @@ import { afterAll } from "vitest";
 
 import { CheckpointError } from "@slayer/checkpoint";
 
+const made: string[] = [];
+afterAll(async () => {
+  for (const dir of made) await rm(dir, { recursive: true, force: true });
+});
+
 /** A fresh directory that is removed when the test file ends. */
 export async function scratch(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "slayer-checkpoint-"));
-  afterAllRemoved.push(dir);
+  made.push(dir);
   return dir;
 }
-
-const afterAllRemoved: string[] = [];
-afterAll(async () => {
-  for (const dir of afterAllRemoved) await rm(dir, { recursive: true, force: true });
-});
 
 /** The bytes of a safetensors file, put together by hand: no part of the package is used. */
 export function fileBytes(header: string | object, data: Uint8Array | number, claimedLength?: bigint): Uint8Array {

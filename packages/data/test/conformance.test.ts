@@ -6,7 +6,10 @@ import { fixtures, readCases, tokenizerNames } from "./fixtures.js";
  * Where we still differ, exactly: an added token with lstrip or rstrip takes the white space beside it, and the library
  * takes JavaScript's: U+FEFF too, U+0085 not. (No Llama or Mistral release has such a token.)
  */
-const DEVIATING = ["<s>\u00e9\u0085\ufeff<|pad|>\ufeff \n", "<|begin_of_text|>\u2581's<|begin_of_text|>\u00e9\u00e9<|pad|>\u0085<s>"];
+const DEVIATING = [
+  "<s>\u00e9\u0085\ufeff<|pad|>\ufeff \n",
+  "<|begin_of_text|>\u2581's<|begin_of_text|>\u00e9\u00e9<|pad|>\u0085<s>",
+];
 const DEVIATIONS: Record<string, string[]> = {
   "gpt2-prefix": DEVIATING,
   llama3: DEVIATING,

@@ -89,6 +89,7 @@ export function trainingMemory(precision: "f32" | "bf16", total: number, trainab
 
 /** The exact integers end at 2^53: about 9 PB, or a step of 9 PFLOP per token. */
 function exact(value: number): number {
-  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is beyond the exact integers; the geometry is too large`);
+  if (!Number.isSafeInteger(value))
+    throw new RangeError(`${value} is beyond the exact integers; the geometry is too large`);
   return value;
 }

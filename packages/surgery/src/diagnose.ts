@@ -43,7 +43,7 @@ export function describeTask(task: TensorTask): string {
 
 async function holds(expanded: Checkpoint, task: TensorTask, candidate: Candidate): Promise<boolean> {
   let step = probeBytes;
-  for (let begin = 0; begin < task.bytes; ) {
+  for (let begin = 0; begin < task.bytes;) {
     const end = Math.min(task.bytes, begin + step);
     const [actual, guess] = await Promise.all([expanded.readRange(task.name, begin, end), candidate.range(begin, end)]);
     if (Buffer.compare(actual, guess) !== 0) return false;

@@ -4,6 +4,7 @@ import type { Checkpoint, Provenance, StoredDtype } from "@slayer/checkpoint";
 import {
   CheckpointWriter,
   editConfig,
+  listSideFiles,
   withOutputDirectory,
   writeFileAtomic,
   writeProvenance,
@@ -14,7 +15,6 @@ import { modelCard } from "./model-card.js";
 import type { SurgeryPlan } from "./plan.js";
 import { produce } from "./produce.js";
 import { provenanceOf } from "./provenance.js";
-import { listSideFiles } from "./side-files.js";
 import { describePlan } from "./summary.js";
 import type { TensorTask } from "./tasks.js";
 import { tensorTasks } from "./tasks.js";
@@ -124,7 +124,12 @@ async function keepBaseSafe(baseDir: string, outDir: string): Promise<void> {
 
 /** What config.json would call the stored dtype, when all tensors share one. */
 function configDtype(tasks: readonly TensorTask[]): string | undefined {
-  const names: Partial<Record<StoredDtype, string>> = { F64: "float64", F32: "float32", F16: "float16", BF16: "bfloat16" };
+  const names: Partial<Record<StoredDtype, string>> = {
+    F64: "float64",
+    F32: "float32",
+    F16: "float16",
+    BF16: "bfloat16",
+  };
   const dtypes = new Set(tasks.map((task) => task.dtype));
   const [only] = dtypes;
   return dtypes.size === 1 && only !== undefined ? names[only] : undefined;

@@ -6,7 +6,10 @@ import { limits, preservesFunction, trainableBlocks } from "./plan.js";
 const index = z.int().min(0).max(limits.blocks);
 const text = z.string().max(limits.textLength);
 /** The name of a tensor inside a block. Dots only between parts, so it cannot climb out of the block's namespace. */
-const tensorInBlock = z.string().max(200).regex(/^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$/);
+const tensorInBlock = z
+  .string()
+  .max(200)
+  .regex(/^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$/);
 
 const planSchema = z.strictObject({
   version: z.literal(1),
@@ -32,7 +35,7 @@ const planSchema = z.strictObject({
 });
 
 /** The most characters a plan file may have; a plan of 4096 blocks has about 1 MB. */
-export const maxPlanCharacters = 16 * 1024 * 1024;
+const maxPlanCharacters = 16 * 1024 * 1024;
 
 /**
  * Reads a plan from JSON text that may come from anywhere. `file` names it in errors.

@@ -94,9 +94,9 @@ export function describePlan(
 }
 
 /** The block table; neighbouring base blocks that stay neighbours share a row. */
-export function blockRows(blocks: readonly BlockPlan[]): BlockRow[] {
+function blockRows(blocks: readonly BlockPlan[]): BlockRow[] {
   const rows: BlockRow[] = [];
-  for (let start = 0; start < blocks.length; ) {
+  for (let start = 0; start < blocks.length;) {
     const block = blocks[start] as BlockPlan;
     const source = block.sources[0]?.block ?? 0;
     let length = 1;

@@ -11,7 +11,9 @@ export function compareRecord(plan: SurgeryPlan, provenance: Provenance): Verify
   const problems: string[] = [];
   const differs = (what: string, wanted: unknown, got: unknown): void => {
     if (isDeepStrictEqual(wanted, got)) return;
-    problems.push(`${what}: the plan says ${JSON.stringify(wanted)}, provenance.json ${JSON.stringify(got) ?? "nothing"}`);
+    problems.push(
+      `${what}: the plan says ${JSON.stringify(wanted)}, provenance.json ${JSON.stringify(got) ?? "nothing"}`,
+    );
   };
   differs("recipe", { ...plan.recipe }, { ...provenance.recipe });
   differs("preservesFunction", plan.preservesFunction, provenance.preservesFunction);

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
+import { listSideFiles } from "@slayer/checkpoint";
 import type { VerifyProblem } from "./problems.js";
-import { listSideFiles } from "./side-files.js";
 
 /** Tokenizer and other side files of the base must lie beside the new weights, byte for byte. */
 export async function compareSideFiles(baseDir: string, expandedDir: string): Promise<VerifyProblem[]> {

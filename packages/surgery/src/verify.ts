@@ -49,14 +49,16 @@ export async function verify(
   const problems: VerifyProblem[] = [];
   const provenance = await record(expanded.dir, problems);
   const plan = options.plan ?? planOf(provenance, base, problems);
-  const report = (counts: { copied: number; averaged: number; zeroed: number }): VerifyReport => ({
+  const report = (copied: number, averaged: number, zeroed: number): VerifyReport => ({
     ok: problems.length === 0,
     problems,
-    ...counts,
+    copied,
+    averaged,
+    zeroed,
     bytesRead: base.bytesRead + expanded.bytesRead - readBefore,
     preservesFunction: plan?.preservesFunction ?? false,
   });
-  if (plan === undefined) return report({ copied: 0, averaged: 0, zeroed: 0 });
+  if (plan === undefined) return report(0, 0, 0);
 
   const tasks = tensorTasks(base, plan);
   problems.push(...compareConfig(base, expanded, plan));
@@ -65,7 +67,7 @@ export async function verify(
   problems.push(...tensors.problems);
   if (provenance !== undefined) problems.push(...compareTensorRecords(tasks, provenance, tensors));
   problems.push(...(await compareSideFiles(base.dir, expanded.dir)));
-  return report(tensors);
+  return report(tensors.copied, tensors.averaged, tensors.zeroed);
 }
 
 async function record(dir: string, problems: VerifyProblem[]): Promise<Provenance | undefined> {

@@ -105,11 +105,11 @@ describe("slayer", () => {
     expect(brief(planSlayer(config, { prune: 3 }))).toBe("0 1 +1,2 2 3 +3,4 ~5,6,7");
     expect(brief(planSlayer(config, { groups: 1, groupSize: 3 }))).toBe("0 1 2 +2,3 3 4 ~6,7");
     expect(planSlayer(config, { zero: false }).blocks.flatMap((block) => block.zeroed)).toEqual([]);
-    expect(planSlayer(config, { final: "kept-mean" }).blocks.at(-1)?.sources.map((s) => s.weight)).toEqual([
-      1 / 3,
-      1 / 3,
-      1 / 3,
-    ]);
+    expect(
+      planSlayer(config, { final: "kept-mean" })
+        .blocks.at(-1)
+        ?.sources.map((s) => s.weight),
+    ).toEqual([1 / 3, 1 / 3, 1 / 3]);
   });
 
   test("the function is preserved only without pruning and with zeroed blocks", () => {
@@ -131,9 +131,13 @@ describe("slayer", () => {
   });
 
   test.each([
-    [{ groups: 4 }, /4 groups of 2 do not fit.*after block 4 at the latest, so at most 2 groups of 2/],
+    [{ groups: 4 }, /groups 4 of size 2 do not fit.*the last place is after block 4, so there is room for 2/],
     [{ groups: 3, prune: 0 }, undefined],
-    [{ groups: 4, prune: 0 }, /at most 3 groups of 2/],
+    [{ groups: 4, prune: 0 }, /room for 3/],
+    [
+      { groups: 1, groupSize: 1, prune: 7 },
+      /8 blocks and 7 pruned, there is no place for a new block, so there is room for 0/,
+    ],
     [{ groups: 4, prune: 0, init: "copy" as const }, undefined],
     [{ prune: 8 }, /prune must leave a block: the model has 8 blocks, got prune 8/],
     [{ prune: 0, final: "kept-mean" as const }, /averages deleted blocks, but prune is 0/],
@@ -242,7 +246,9 @@ describe("properties of every plan", () => {
         }
         for (const block of inserted) {
           const before = plan.blocks.slice(0, block.index).filter((other) => other.kind !== "inserted").length - 1;
-          expect(block.sources.map((s) => s.block)).toEqual(block.sources.length === 1 ? [before] : [before, before + 1]);
+          expect(block.sources.map((s) => s.block)).toEqual(
+            block.sources.length === 1 ? [before] : [before, before + 1],
+          );
           expect(block.sources.reduce((sum, s) => sum + s.weight, 0)).toBe(1);
         }
         expect(plan.preservesFunction).toBe(pruned === 0);

@@ -4,7 +4,7 @@
     python packages/checkpoint/test/golden/make_configs.py
 
 writes configs-<version>.json: per case the JSON that Transformers writes (or a short JSON given here), the values that
-Transformers reads back from it, and the names and shapes of the model's parameters (small cases only).
+Transformers reads back from it, and the names and shapes of the model's parameters (small cases only). `pnpm format` lays the file out.
 """
 
 import json

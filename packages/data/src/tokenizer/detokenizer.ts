@@ -40,7 +40,9 @@ export class Detokenizer {
   }
 
   #run(tokens: string[], firstStage: number): string[] {
-    return this.#stages.slice(firstStage).reduce((pieces, stage) => pieces.flatMap((piece) => stage.push(piece)), tokens);
+    return this.#stages
+      .slice(firstStage)
+      .reduce((pieces, stage) => pieces.flatMap((piece) => stage.push(piece)), tokens);
   }
 }
 

@@ -87,12 +87,14 @@ export function checkTokenizerJson(value: unknown, file: string): TokenizerJson 
   if (!isObject(model.vocab)) return bad("model.vocab is not an object");
   const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) < MAX_TOKENS;
   for (const [token, id] of Object.entries(model.vocab)) {
-    if (!isId(id)) bad(`model.vocab: ${JSON.stringify(token)} has id ${JSON.stringify(id)}, expected 0 … ${MAX_TOKENS - 1}`);
+    if (!isId(id))
+      bad(`model.vocab: ${JSON.stringify(token)} has id ${JSON.stringify(id)}, expected 0 … ${MAX_TOKENS - 1}`);
   }
   if (!Array.isArray(model.merges)) return bad("model.merges is not a list");
   for (const merge of model.merges as unknown[]) {
     const isPair = Array.isArray(merge) && merge.length === 2 && merge.every((side) => typeof side === "string");
-    if (!isPair && typeof merge !== "string") bad(`model.merges: expected a pair of tokens, found ${JSON.stringify(merge)}`);
+    if (!isPair && typeof merge !== "string")
+      bad(`model.merges: expected a pair of tokens, found ${JSON.stringify(merge)}`);
   }
   if (typeof model.dropout === "number" && model.dropout > 0) {
     unsupported("model.dropout makes ids random; set it to null");
@@ -105,7 +107,9 @@ export function checkTokenizerJson(value: unknown, file: string): TokenizerJson 
       bad(`added_tokens: expected content and id, found ${JSON.stringify(token)}`);
     }
     if ((token as { single_word?: unknown }).single_word === true) {
-      unsupported(`added token ${JSON.stringify((token as unknown as AddedToken).content)}: single_word is not supported`);
+      unsupported(
+        `added token ${JSON.stringify((token as unknown as AddedToken).content)}: single_word is not supported`,
+      );
     }
   }
   const json = {
@@ -119,7 +123,9 @@ export function checkTokenizerJson(value: unknown, file: string): TokenizerJson 
   for (const split of leaves(json.pre_tokenizer, "pre_tokenizer").filter(({ type }) => type === "Split")) {
     const plain = split.behavior === "Isolated" && split.invert !== true;
     if (!plain && split.behavior !== "Removed") {
-      unsupported(`Split with behavior ${JSON.stringify(split.behavior)} and invert ${JSON.stringify(split.invert)} is not supported`);
+      unsupported(
+        `Split with behavior ${JSON.stringify(split.behavior)} and invert ${JSON.stringify(split.invert)} is not supported`,
+      );
     }
   }
   return json;

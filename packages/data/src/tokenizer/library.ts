@@ -1,5 +1,6 @@
 import * as module from "@huggingface/tokenizers";
 import { type Component, leaves, type TokenizerJson } from "./format.js";
+import { GPT2_SPLIT } from "./split-patterns.js";
 
 /**
  * What we use of the library. Its own declarations import each other without file extensions, so under `nodenext`
@@ -48,9 +49,6 @@ export function buildLibraryTokenizer(json: TokenizerJson): LibraryTokenizer {
   return tokenizer;
 }
 
-const GPT2_SPLIT =
-  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-
 function useUnicodeClasses(preTokenizer: PreTokenizer | null): void {
   preTokenizer?.tokenizers?.forEach(useUnicodeClasses);
   if (preTokenizer instanceof library.ByteLevelPreTokenizer) preTokenizer.pattern = GPT2_SPLIT;
@@ -69,8 +67,7 @@ function correctedPreTokenizer(json: TokenizerJson): Component | null {
 /** True where cutting the normalized text before each run of ▁ cannot change an id: no merge makes a token with x▁ in it. */
 function wordsAreIndependent({ model, pre_tokenizer }: TokenizerJson): boolean {
   const isWhole = leaves(pre_tokenizer, "pre_tokenizer").every(({ type }) => type === "Metaspace");
-  const isPlain =
-    model.ignore_merges !== true && !model.continuing_subword_prefix && !model.end_of_word_suffix;
+  const isPlain = model.ignore_merges !== true && !model.continuing_subword_prefix && !model.end_of_word_suffix;
   return isWhole && isPlain && !model.merges.some((merge) => /[^▁]▁/u.test(mergedToken(merge)));
 }
 

@@ -45,7 +45,9 @@ export class Tokenizer {
   readonly #library: LibraryTokenizer;
   readonly #json: TokenizerJson;
   readonly #file: string;
+  /** What each id decodes from, and the id of each token as the file spells it. */
   readonly #tokens: (string | undefined)[] = [];
+  readonly #ids = new Map<string, number>();
   readonly #specialIds = new Set<number>();
 
   private constructor(bytes: Uint8Array, config: Record<string, unknown>, file: string) {
@@ -57,11 +59,15 @@ export class Tokenizer {
     } catch (error) {
       throw new DataError("bad-tokenizer", `the tokenizer cannot be built: ${String(error)}`, { file });
     }
-    for (const [token, id] of Object.entries(this.#json.model.vocab)) this.#tokens[id] = token;
+    for (const [token, id] of Object.entries(this.#json.model.vocab)) {
+      this.#tokens[id] = token;
+      this.#ids.set(token, id);
+    }
     for (const { content, id, special, normalized } of this.#json.added_tokens) {
       // An added token that is sought in normalized text is also decoded from its normalized form.
       const isNormalized = (normalized ?? !special) && this.#library.normalizer !== null;
       this.#tokens[id] = isNormalized ? this.#library.normalizer(content) : content;
+      this.#ids.set(content, id);
       if (special) this.#specialIds.add(id);
     }
     this.vocabSize = this.#tokens.length;
@@ -144,13 +150,7 @@ export class Tokenizer {
 
   /** Id of a token as the file spells it ("▁the", "<s>"). */
   idOf(token: string): number | undefined {
-    const id = this.#tokens.indexOf(token);
-    return id < 0 ? undefined : id;
-  }
-
-  /** The token of an id as the file spells it. */
-  tokenOf(id: number): string | undefined {
-    return this.#tokens[id];
+    return this.#ids.get(token);
   }
 
   /** A special token is named by its text, or by an object with `content`. */

@@ -43,7 +43,8 @@ export function planSlayer(config: ModelConfig, options: SlayerOptions = {}): Su
   const groupSize = atLeast(position === "before-last" ? 2 : 1, "groupSize", options.groupSize ?? 2);
   const prune = atLeast(0, "prune", options.prune ?? 2);
   const final = options.final ?? (prune === 0 ? "keep" : "deleted-mean");
-  if (prune >= depth) throw new PlanError(`prune must leave a block: the model has ${depth} blocks, got prune ${prune}`);
+  if (prune >= depth)
+    throw new PlanError(`prune must leave a block: the model has ${depth} blocks, got prune ${prune}`);
   if (prune === 0 && final !== "keep") {
     throw new PlanError(`final "${final}" averages deleted blocks, but prune is 0; use final "keep" or prune blocks`);
   }
@@ -64,9 +65,10 @@ export function planSlayer(config: ModelConfig, options: SlayerOptions = {}): Su
   const lastAllowed = init === "average" || final !== "keep" ? kept - 2 : kept - 1;
   if (insertAfter(groups - 1) > lastAllowed) {
     const most = Math.max(0, Math.floor((lastAllowed + (position === "before-last" ? 2 : 1)) / groupSize));
+    const room = lastAllowed < 0 ? "there is no place for a new block" : `the last place is after block ${lastAllowed}`;
     throw new PlanError(
-      `${groups} groups of ${groupSize} do not fit: with ${depth} blocks and ${prune} pruned, a new block can come ` +
-        `after block ${lastAllowed} at the latest, so at most ${most} groups of ${groupSize}`,
+      `groups ${groups} of size ${groupSize} do not fit: with ${depth} blocks and ${prune} pruned, ${room}, ` +
+        `so there is room for ${most}; take fewer or smaller groups, or prune less`,
     );
   }
 

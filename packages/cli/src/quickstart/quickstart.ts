@@ -1,0 +1,260 @@
+import { access, mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Checkpoint, parameterCount, writeFileAtomic } from "@slayer/checkpoint";
+import { Corpus, isHeldOut, Tokenizer, trainBpe } from "@slayer/data";
+import { perplexity } from "@slayer/eval";
+import { angularDistances } from "@slayer/importance";
+import { loadWeights } from "@slayer/model";
+import { describePlan, expand, planLlamaPro, planSlayer, type SurgeryPlan, verify } from "@slayer/surgery";
+import { type Backend, Store } from "@slayer/tensor";
+import { checkRecipe, type StepMetrics, train } from "@slayer/train";
+import { baseConfig, writeRandomModel } from "./base-model.js";
+import { quickstartTexts } from "./texts.js";
+
+/** How much is trained. Everything else follows from the text and the model. */
+export interface QuickstartBudget {
+  vocabSize: number;
+  sequenceLength: number;
+  /** Sequences per step. */
+  batch: number;
+  baseSteps: number;
+  /** Of each post-training run: the same tokens in the same order for all. */
+  postSteps: number;
+  /** Tokens of each held-out text that are scored. */
+  heldOutTokens: number;
+}
+
+export const DEFAULT_BUDGET: QuickstartBudget = {
+  vocabSize: 512,
+  sequenceLength: 128,
+  batch: 8,
+  baseSteps: 150,
+  postSteps: 40,
+  heldOutTokens: 8192,
+};
+
+export interface QuickstartHooks {
+  signal?: AbortSignal;
+  /** A heading: what begins now. */
+  stage: (title: string) => void;
+  /** Something worth saying. */
+  say: (line: string) => void;
+  progress: (label: string, metrics: StepMetrics, steps: number) => void;
+}
+
+/** One line of the closing table. Losses in nats per token on held-out text. */
+export interface QuickstartRun {
+  name: string;
+  recipe: string;
+  total_parameters: number;
+  trainable_parameters: number;
+  seconds: number;
+  domain_before: number;
+  domain_after: number;
+  general_before: number;
+  general_after: number;
+}
+
+interface HeldOut {
+  general: Int32Array;
+  domain: Int32Array;
+}
+
+const MARKER = "quickstart.json";
+
+/**
+ * The whole flow on real text: a small base model is trained from scratch on English prose, measured, expanded by two recipes, and
+ * each result post-trained on source code, beside plain fine-tuning of all of the base. Leaves everything under `out`.
+ */
+export async function quickstart(
+  out: string,
+  backend: Backend,
+  seed: number,
+  budget: QuickstartBudget,
+  hooks: QuickstartHooks,
+): Promise<{ base: { parameters: number; general: number; domain: number; seconds: number }; runs: QuickstartRun[] }> {
+  const { stage, say, signal } = hooks;
+  await clearOutput(out);
+
+  stage("Text: English prose (documentation of Node.js) and source code (zod), both from installed packages");
+  const { files, heldOut } = await prepareText(out, budget, say);
+
+  stage("Base model: trained from scratch on the prose");
+  const options = { backend, seed, budget, hooks };
+  const base = join(out, "base", "model");
+  const baseTrained = await trainRun(join(out, "base-init"), join(out, "base"), files.general, "all", budget.baseSteps, 3e-3, "base", options);
+  const before = await losses(base, backend, budget, heldOut, signal);
+  const checkpoint = await Checkpoint.open(base);
+  const { config } = checkpoint;
+  const { total } = parameterCount(config);
+  say(`${total} parameters in ${config.blocks} blocks; held-out loss: prose ${before.general.toFixed(3)}, code ${before.domain.toFixed(3)} nats per token`);
+
+  stage("Importance: angular distance of each block on held-out prose");
+  const scores = await importance(checkpoint, backend, budget, heldOut.general, hooks);
+  await writeFileAtomic(join(out, "scores.json"), `${JSON.stringify(scores)}\n`);
+  for (const { block, value } of scores.blocks) say(`  block ${block}  ${"█".repeat(Math.round(value * 100))} ${value.toFixed(4)}`);
+
+  const plans: Record<string, SurgeryPlan> = {
+    slayer: planSlayer(config, { groups: 2, groupSize: 2, prune: 1 }),
+    "llama-pro": planLlamaPro(config, { groups: 2 }),
+  };
+  const runs: QuickstartRun[] = [];
+  for (const [recipe, plan] of Object.entries(plans)) {
+    stage(`${recipe}: surgery, proof, and post-training of the new blocks on the code`);
+    const expanded = join(out, `${recipe}-init`);
+    await writeFileAtomic(join(out, `${recipe}.plan.json`), `${JSON.stringify(plan, null, 2)}\n`);
+    await expand(checkpoint, plan, expanded, { overwrite: true, ...(signal && { signal }) });
+    const surgery = await Checkpoint.open(expanded);
+    const report = await verify(checkpoint, surgery, { plan });
+    await surgery.close();
+    if (report.problems.length > 0) throw new Error(`verify found: ${report.problems.map(({ message }) => message).join("; ")}`);
+    const start = await losses(expanded, backend, budget, heldOut, signal);
+    say(`every tensor proven; before training: prose ${start.general.toFixed(3)}, code ${start.domain.toFixed(3)}`);
+    const summary = describePlan(plan, config);
+    const counts = { total: summary.parameters.total, trainable: summary.parameters.trainable };
+    runs.push(await postTrain(recipe, recipe, expanded, "provenance", counts));
+  }
+  stage("Plain fine-tuning of everything on the code, with the same budget");
+  runs.push(await postTrain("full fine-tuning", "none", base, "all", { total, trainable: total }));
+  await checkpoint.close();
+  return { base: { parameters: total, ...before, seconds: baseTrained.seconds }, runs };
+
+  async function postTrain(
+    name: string,
+    recipe: string,
+    model: string,
+    trainable: "all" | "provenance",
+    counts: { total: number; trainable: number },
+  ): Promise<QuickstartRun> {
+    const runOut = join(out, name.replaceAll(" ", "-"));
+    const result = await trainRun(model, runOut, files.domain, trainable, budget.postSteps, 1e-3, name, options);
+    const after = await losses(result.model, backend, budget, heldOut, signal);
+    say(`after training: prose ${after.general.toFixed(3)}, code ${after.domain.toFixed(3)}`);
+    return {
+      name,
+      recipe,
+      total_parameters: counts.total,
+      trainable_parameters: counts.trainable,
+      seconds: result.seconds,
+      domain_before: before.domain,
+      domain_after: after.domain,
+      general_before: before.general,
+      general_after: after.general,
+    };
+  }
+}
+
+/** An earlier quickstart's directory is replaced; anything else is left alone. */
+async function clearOutput(out: string): Promise<void> {
+  const exists = await access(out).then(() => true, () => false);
+  const ours = await access(join(out, MARKER)).then(() => true, () => false);
+  if (exists && !ours) throw new QuickstartError(`${out} exists and is not a quickstart's: choose another --out`);
+  await rm(out, { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
+  await writeFileAtomic(join(out, MARKER), "{}\n");
+}
+
+/** The user's mistake. */
+export class QuickstartError extends Error {
+  override readonly name = "QuickstartError";
+}
+
+async function prepareText(out: string, budget: QuickstartBudget, say: (line: string) => void) {
+  const texts = await quickstartTexts();
+  const split = (documents: string[]) => ({
+    training: documents.filter((text) => !isHeldOut(text, 0.1)),
+    heldOut: documents.filter((text) => isHeldOut(text, 0.1)),
+  });
+  const general = split(texts.prose);
+  const domain = split(texts.code);
+  const tokenizerFiles = trainBpe([...general.training, ...domain.training], { vocabSize: budget.vocabSize, bosToken: null });
+  const tokenizer = Tokenizer.parse(JSON.stringify(tokenizerFiles.tokenizerJson), tokenizerFiles.tokenizerConfig);
+  const files = { general: join(out, "prose.jsonl"), domain: join(out, "code.jsonl") };
+  for (const [file, documents] of [[files.general, general.training], [files.domain, domain.training]] as const) {
+    await writeFileAtomic(file, documents.map((text) => `${JSON.stringify({ text })}\n`).join(""));
+  }
+  const ids = async (documents: string[]) => {
+    const { tokens } = await Corpus.build(documents.map((text) => ({ text })), tokenizer);
+    return tokens.slice(0, budget.heldOutTokens);
+  };
+  const heldOut: HeldOut = { general: await ids(general.heldOut), domain: await ids(domain.heldOut) };
+  const describe = (name: string, { training, heldOut: held }: { training: string[]; heldOut: string[] }) =>
+    `${name}: ${training.length} documents to train on, ${held.length} held out by hash`;
+  say(`${describe("prose", general)}; ${describe("code", domain)}; byte-level BPE of ${tokenizer.vocabSize} tokens`);
+  await writeRandomModel(join(out, "base-init"), baseConfig(tokenizer.vocabSize, tokenizer.eosId!), tokenizerFiles, 1);
+  return { files, heldOut };
+}
+
+function trainRun(
+  model: string,
+  out: string,
+  data: string,
+  trainable: "all" | "provenance",
+  steps: number,
+  lr: number,
+  label: string,
+  { backend, seed, budget, hooks }: { backend: Backend; seed: number; budget: QuickstartBudget; hooks: QuickstartHooks },
+) {
+  const recipe = checkRecipe(
+    {
+      model,
+      trainable,
+      data: [{ path: data }],
+      sequence_length: budget.sequenceLength,
+      batch: { sequences: budget.batch },
+      steps,
+      optimizer: { lr },
+      schedule: { warmup: 0.05 },
+      seed,
+      out,
+    },
+    label,
+  );
+  return train(recipe, backend, {
+    onStep: (metrics, total) => hooks.progress(label, metrics, total),
+    ...(hooks.signal && { signal: hooks.signal }),
+  });
+}
+
+/** Held-out losses of a model directory, nats per token. */
+async function losses(
+  dir: string,
+  backend: Backend,
+  { sequenceLength }: QuickstartBudget,
+  heldOut: HeldOut,
+  signal: AbortSignal | undefined,
+): Promise<{ general: number; domain: number }> {
+  const checkpoint = await Checkpoint.open(dir);
+  const store = new Store(backend);
+  try {
+    await loadWeights(checkpoint, store);
+    const loss = async (ids: Int32Array) =>
+      (await perplexity(checkpoint.config, store, ids, { sequenceLength, ...(signal && { signal }) })).nats_per_token;
+    return { general: await loss(heldOut.general), domain: await loss(heldOut.domain) };
+  } finally {
+    store.free();
+    await checkpoint.close();
+  }
+}
+
+async function importance(
+  checkpoint: Checkpoint,
+  backend: Backend,
+  { sequenceLength: length }: QuickstartBudget,
+  ids: Int32Array,
+  { signal }: QuickstartHooks,
+) {
+  const store = new Store(backend);
+  try {
+    await loadWeights(checkpoint, store);
+    const batch = 8;
+    const batches = Array.from({ length: Math.floor(ids.length / (batch * length)) }, (_, i) => ({
+      ids: ids.slice(i * batch * length, (i + 1) * batch * length),
+      batch,
+      length,
+    }));
+    return await angularDistances(checkpoint.config, store, batches, signal ? { signal } : {});
+  } finally {
+    store.free();
+  }
+}

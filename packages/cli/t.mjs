@@ -1,0 +1,10 @@
+const t0=performance.now();
+const core = await import("echarts/core");
+const { LineChart, HeatmapChart, BarChart } = await import("echarts/charts");
+const { GridComponent, LegendComponent, VisualMapComponent, TitleComponent } = await import("echarts/components");
+const { SVGRenderer } = await import("echarts/renderers");
+core.use([LineChart,HeatmapChart,BarChart,GridComponent,LegendComponent,VisualMapComponent,TitleComponent,SVGRenderer]);
+console.error("load", performance.now()-t0);
+const c = core.init(null,null,{renderer:"svg",ssr:true,width:400,height:200});
+c.setOption({animation:false, legend:{data:["<script>alert(1)</script>\"x"], textStyle:{color:"var(--ink)"}}, xAxis:{type:"value",name:"step"}, yAxis:{type:"value", splitLine:{lineStyle:{color:"var(--grid)"}}}, series:[{type:"line", name:"<script>alert(1)</script>\"x", symbol:"none", data:[[0,1],[1,2],[2,1.5]], lineStyle:{color:"var(--c0)"}, itemStyle:{color:"var(--c0)"}, areaStyle:{color:"var(--c0)",opacity:0.2}}]});
+console.log(c.renderToSVGString());

@@ -1,0 +1,25 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { pipeline } from "node:stream";
+import { createGunzip } from "node:zlib";
+import { DataError } from "../errors.js";
+
+/** The bytes of a file, unpacked where `gzip`. Reads on as they are consumed; stopping early closes the file. */
+export async function* readBytes(file: string, gzip: boolean): AsyncGenerator<Uint8Array> {
+  const info = await stat(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw new DataError("missing-file", "no such file", { file });
+    throw error;
+  });
+  if (info.isDirectory()) throw new DataError("unsupported", "is a directory; give the files in it", { file });
+  const packed = createReadStream(file);
+  // The callback only keeps pipeline from throwing elsewhere: the same error ends the iteration below.
+  const bytes = gzip ? pipeline(packed, createGunzip(), () => {}) : packed;
+  try {
+    yield* bytes as AsyncIterable<Uint8Array>;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code?.startsWith("Z_") === true) {
+      throw new DataError("bad-gzip", `not a whole gzip file: ${(error as Error).message}`, { file });
+    }
+    throw error;
+  }
+}

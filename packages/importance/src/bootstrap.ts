@@ -1,0 +1,67 @@
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface BootstrapOptions {
+  /** How many times the samples are drawn again. */
+  readonly resamples: number;
+  /** 0 … 2³² − 1; the same seed gives the same intervals. */
+  readonly seed: number;
+  /** Share of resampled means inside the interval, e.g. 0.95. */
+  readonly confidence: number;
+}
+
+/**
+ * Percentile bootstrap (Efron 1979) of K means over the same S samples. Sample s contributes `counts[s]` observations
+ * whose sums are `sums[s]` [K]; mean k is Σ_s sums[s][k] / Σ_s counts[s]. A resample draws S whole samples with
+ * replacement, so that observations of one sample, which resemble one another, stay together. The interval's ends are
+ * quantiles of the resampled means, linear between order statistics.
+ *
+ * Null for fewer than two samples: one sample says nothing about its spread.
+ */
+export function bootstrapMeans(
+  sums: readonly Float64Array[],
+  counts: readonly number[],
+  { resamples, seed, confidence }: BootstrapOptions,
+): Interval[] | null {
+  const samples = sums.length;
+  if (samples < 2) return null;
+  const means = sums[0]!.length;
+  const random = mulberry32(seed);
+  const resampled = Array.from({ length: means }, () => new Float64Array(resamples));
+  const totals = new Float64Array(means);
+  for (let r = 0; r < resamples; r++) {
+    totals.fill(0);
+    let count = 0;
+    for (let draw = 0; draw < samples; draw++) {
+      const s = Math.floor(random() * samples);
+      const values = sums[s]!;
+      for (let k = 0; k < means; k++) totals[k]! += values[k]!;
+      count += counts[s]!;
+    }
+    for (let k = 0; k < means; k++) resampled[k]![r] = totals[k]! / count;
+  }
+  const tail = (1 - confidence) / 2;
+  return resampled.map((values) => {
+    values.sort();
+    return { low: quantile(values, tail), high: quantile(values, 1 - tail) };
+  });
+}
+
+function quantile(sorted: Float64Array, share: number): number {
+  const at = share * (sorted.length - 1);
+  const below = sorted[Math.floor(at)]!;
+  return below + (at - Math.floor(at)) * (sorted[Math.ceil(at)]! - below);
+}
+
+/** Uniform in [0, 1): Mulberry32 (T. Ettinger), 32 bits of state and period 2^32, ample for choosing samples. */
+function mulberry32(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), state | 1);
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

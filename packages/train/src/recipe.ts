@@ -1,0 +1,125 @@
+import { parse } from "yaml";
+import { z } from "zod";
+import { RecipeError } from "./errors.js";
+
+const count = z.int().positive();
+const rate = z.number().nonnegative();
+
+const dataSource = z.strictObject({
+  /** A .txt file (one document) or .jsonl, either also .gz. */
+  path: z.string().min(1),
+  /** The field of a JSONL record that holds the text. */
+  text: z.string().min(1).default("text"),
+  weight: z.number().positive().optional(),
+});
+
+/** A training recipe, as `recipe.yaml` holds it; unknown keys are errors. Defaults are the paper's where it states them. */
+const recipeSchema = z.strictObject({
+  /** Hugging Face directory of the model to start from. */
+  model: z.string().min(1),
+  stage: z.enum(["cpt", "sft"]).default("cpt"),
+  /** What is trained: `provenance` (the new and updated blocks), `all`, or patterns on whole path segments. */
+  trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
+  data: z.array(dataSource).min(1),
+  sequence_length: count.min(2),
+  /** concatenate: documents run on, as in the paper. documents: attention and loss stay within a document. */
+  packing: z.enum(["concatenate", "documents"]).default("concatenate"),
+  /** Sequences per optimizer step, and how many of them at a time. */
+  batch: z.strictObject({ sequences: count, micro: count.optional() }),
+  steps: count.optional(),
+  epochs: z.number().positive().optional(),
+  tokens: z.number().positive().optional(),
+  optimizer: z
+    .strictObject({
+      name: z.literal("adamw").default("adamw"),
+      lr: rate.default(2e-4),
+      betas: z.tuple([rate.max(1), rate.max(1)]).default([0.9, 0.95]),
+      eps: rate.default(1e-8),
+      weight_decay: rate.default(0.1),
+    })
+    .prefault({}),
+  schedule: z
+    .strictObject({
+      name: z.enum(["cosine", "linear", "constant"]).default("cosine"),
+      warmup: rate.default(0.02),
+      final: rate.default(0),
+    })
+    .prefault({}),
+  /** Bound on the gradient norm; 0: none. */
+  clip: rate.default(1),
+  precision: z.enum(["f32", "bf16"]).default("f32"),
+  recompute: z.enum(["auto", "none", "block"]).default("auto"),
+  eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).min(1) }).optional(),
+  checkpoint: z.strictObject({ every: count, keep: count.default(3) }).optional(),
+  seed: z.int().nonnegative().default(1),
+  /** The run's directory. */
+  out: z.string().min(1),
+});
+
+export type Recipe = z.infer<typeof recipeSchema>;
+
+/**
+ * Checks a recipe given as YAML text; `set` holds `key=value` assignments with dotted keys, values in YAML, which go on top.
+ * Throws RecipeError naming the key.
+ */
+export function parseRecipe(text: string, file: string, set: readonly string[] = []): Recipe {
+  let raw: unknown;
+  try {
+    // The YAML core schema: plain data, no custom types; aliases are bounded against expansion bombs.
+    raw = parse(text, { schema: "core", maxAliasCount: 100 });
+  } catch (error) {
+    throw new RecipeError(`${file}: not valid YAML: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
+    throw new RecipeError(`${file}: a recipe is a mapping of keys like 'model:' and 'data:'`);
+  }
+  for (const assignment of set) assign(raw as Record<string, unknown>, assignment);
+  return checkRecipe(raw, file);
+}
+
+/** Checks a recipe given as data. */
+export function checkRecipe(raw: unknown, file: string): Recipe {
+  const parsed = recipeSchema.safeParse(raw);
+  if (!parsed.success) throw new RecipeError(`${file}: ${z.prettifyError(parsed.error)}`);
+  const recipe = parsed.data;
+  const lengths = ["steps", "epochs", "tokens"].filter((key) => recipe[key as "steps"] !== undefined);
+  if (lengths.length !== 1) {
+    throw new RecipeError(`${file}: give exactly one of steps, epochs, tokens; got ${lengths.join(" and ") || "none"}`);
+  }
+  const { sequences, micro = sequences } = recipe.batch;
+  if (sequences % micro !== 0) {
+    throw new RecipeError(`${file}: batch.sequences (${sequences}) must be a multiple of batch.micro (${micro})`);
+  }
+  const missing = notBuilt(recipe);
+  if (missing) throw new RecipeError(`${file}: ${missing}`);
+  return recipe;
+}
+
+/** What a recipe may say but this version cannot do; it says so instead of doing something else. */
+function notBuilt({ stage, precision, data }: Recipe): string | undefined {
+  if (stage === "sft") return "stage: sft is not built yet; stage: cpt is";
+  if (precision === "bf16") return "precision: bf16 is not built yet; use precision: f32";
+  if (new Set(data.map(({ weight }) => weight ?? 1)).size > 1) {
+    return "mixing sources by weight is not built yet; leave the weights out to read all sources once per epoch";
+  }
+  return undefined;
+}
+
+function assign(target: Record<string, unknown>, assignment: string): void {
+  const at = assignment.indexOf("=");
+  if (at < 1) throw new RecipeError(`--set wants key=value, got '${assignment}'`);
+  const path = assignment.slice(0, at).split(".");
+  let object = target;
+  for (const key of path.slice(0, -1)) {
+    if (!Object.hasOwn(object, key)) object[key] = {};
+    const next = object[key];
+    if (typeof next !== "object" || next === null) throw new RecipeError(`--set ${assignment}: '${key}' holds a value, not keys`);
+    object = next as Record<string, unknown>;
+  }
+  Object.defineProperty(object, path.at(-1)!, {
+    value: parse(assignment.slice(at + 1), { schema: "core", maxAliasCount: 0 }),
+    enumerable: true,
+    configurable: true,
+    writable: true,
+  });
+}

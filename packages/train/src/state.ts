@@ -1,0 +1,129 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { CheckpointWriter, encodeFromF32, TensorFiles, withOutputDirectory, writeFileAtomic } from "@slayer/checkpoint";
+import type { Position } from "@slayer/data";
+import { type AdamW, companionName } from "@slayer/optim";
+import { z } from "zod";
+import { TrainingError } from "./errors.js";
+
+/** What beside the tensors a run needs to go on exactly where it was. */
+export interface TrainingState {
+  /** Optimizer steps done. */
+  step: number;
+  /** Tokens processed. */
+  tokens: number;
+  position: Position;
+}
+
+const stateSchema = z.object({
+  version: z.literal(1),
+  step: z.int().nonnegative(),
+  tokens: z.int().nonnegative(),
+  /** Checked in full by the data package when it is used. */
+  position: z.looseObject({}),
+  /** Of the tensor file. */
+  sha256: z.string(),
+});
+
+const STATE_FILE = "state.json";
+const TENSORS_FILE = "model.safetensors";
+const directoryName = (step: number) => `step-${String(step).padStart(8, "0")}`;
+
+/** For each trainable parameter: its f32 master and AdamW's moments, by name in the store. */
+function savedNames(optimizer: AdamW): { name: string; shape: readonly number[] }[] {
+  return optimizer.trainable.flatMap(({ name, shape }) => [
+    { name, shape },
+    { name: companionName("adamw.m", name), shape },
+    { name: companionName("adamw.v", name), shape },
+  ]);
+}
+
+/**
+ * Saves the trainable parameters, their moments and `state` under `root`/step-…, atomically and with a checksum; then removes
+ * all but the last `keep` such checkpoints. Frozen parameters are the base model's and are not written.
+ */
+export async function saveState(root: string, optimizer: AdamW, state: TrainingState, keep: number): Promise<void> {
+  const tensors = savedNames(optimizer);
+  await withOutputDirectory(join(root, directoryName(state.step)), { overwrite: true }, async (dir) => {
+    const writer = await CheckpointWriter.create(
+      dir,
+      tensors.map((t) => ({ ...t, dtype: "F32" })),
+      { maxShardBytes: Number.MAX_SAFE_INTEGER },
+    );
+    try {
+      for (const { name } of tensors) {
+        await writer.write(name, encodeFromF32((await optimizer.store.read(name)) as Float32Array, "F32"));
+      }
+      await writer.finish();
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    }
+    const sha256 = await fileHash(join(dir, TENSORS_FILE));
+    await writeFileAtomic(join(dir, STATE_FILE), `${JSON.stringify({ version: 1, ...state, sha256 }, null, 2)}\n`);
+  });
+  const old = (await savedSteps(root)).slice(keep);
+  for (const step of old) await removeDirectory(root, directoryName(step));
+}
+
+/**
+ * Restores the newest undamaged checkpoint under `root` into the optimizer's store; null if there is none. Damaged ones are
+ * reported to `warn` and passed over.
+ */
+export async function restoreState(
+  root: string,
+  optimizer: AdamW,
+  warn: (message: string) => void,
+): Promise<TrainingState | null> {
+  for (const step of await savedSteps(root)) {
+    const dir = join(root, directoryName(step));
+    try {
+      return await readState(dir, optimizer);
+    } catch (error) {
+      warn(`${dir} is damaged and is passed over: ${(error as Error).message}`);
+    }
+  }
+  return null;
+}
+
+async function readState(dir: string, optimizer: AdamW): Promise<TrainingState> {
+  const parsed = stateSchema.safeParse(JSON.parse(await readFile(join(dir, STATE_FILE), "utf8")));
+  if (!parsed.success) throw new TrainingError(`${STATE_FILE}: ${z.prettifyError(parsed.error)}`);
+  const { step, tokens, position, sha256 } = parsed.data;
+  if ((await fileHash(join(dir, TENSORS_FILE))) !== sha256) throw new TrainingError(`${TENSORS_FILE}: checksum mismatch`);
+  const files = await TensorFiles.openTensors(dir);
+  try {
+    for (const { name } of savedNames(optimizer)) await optimizer.store.write(name, await files.readF32(name));
+  } finally {
+    await files.close();
+  }
+  return { step, tokens, position: position as unknown as Position };
+}
+
+/** Steps of the checkpoints under `root`, newest first. */
+async function savedSteps(root: string): Promise<number[]> {
+  const entries = await readdir(root).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  return entries
+    .flatMap((entry) => /^step-(\d{8,})$/.exec(entry)?.[1] ?? [])
+    .map(Number)
+    .toSorted((a, b) => b - a);
+}
+
+/** Renamed first, so that a checkpoint half removed is not taken for one. */
+async function removeDirectory(root: string, name: string): Promise<void> {
+  const doomed = join(root, `.${name}.removed`);
+  await rm(doomed, { recursive: true, force: true });
+  await rename(join(root, name), doomed);
+  await rm(doomed, { recursive: true, force: true });
+}
+
+async function fileHash(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Uint8Array);
+  return hash.digest("hex");
+}
