@@ -17,8 +17,8 @@ export function parseImports(file, source) {
   }
   let computed = false;
   new Visitor({
-    ImportExpression({ source: module }) {
-      if (module.type === "Literal") found.push(String(module.value));
+    ImportExpression(node) {
+      if (node.source.type === "Literal") found.push(String(node.source.value));
       else computed = true;
     },
     TSImportType: (node) => void found.push(node.source.value),

@@ -18,6 +18,9 @@ export interface BootstrapOptions {
  * replacement, so that observations of one sample, which resemble one another, stay together. The interval's ends are
  * quantiles of the resampled means, linear between order statistics.
  *
+ * For few or skewed samples the interval is somewhat narrow: of 60 from an exponential distribution, the nominal 95 %
+ * cover the mean in about 93 % of cases.
+ *
  * Null for fewer than two samples: one sample says nothing about its spread.
  */
 export function bootstrapMeans(

@@ -108,7 +108,8 @@ class Reader {
 
   #array(value: unknown, path: string, length: number): unknown[] {
     if (Array.isArray(value) && value.length === length) return value;
-    return this.#refuse(path, `a list of ${length}`, Array.isArray(value) ? `a list of ${value.length}` : value);
+    if (Array.isArray(value)) return this.#refuse(`${path}.length`, String(length), value.length);
+    return this.#refuse(path, `a list of ${length}`, value);
   }
 
   #oneOf<T extends string | number>(value: unknown, path: string, wanted: readonly T[]): T {
@@ -126,7 +127,7 @@ class Reader {
   }
 
   #refuse(path: string, wanted: string, got: unknown): never {
-    const text = String(JSON.stringify(got));
+    const text = JSON.stringify(got) ?? "nothing";
     const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
     throw new ImportanceError(`${path}: want ${wanted}, got ${shown}`, this.#file);
   }

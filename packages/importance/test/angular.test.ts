@@ -9,6 +9,8 @@ const names = readdirSync(fixtures);
 const measure = ({ config, store, ids, batch, length }: Fixture, options?: AngularOptions) =>
   angularDistances(config, store, [{ ids, batch, length }], options);
 
+const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+
 /** The entries above the diagonal, row by row. */
 function upper(matrix: AngularScores["distances"]): number[] {
   return matrix.flatMap((row, l) => row.slice(l + 1));
@@ -17,7 +19,7 @@ function upper(matrix: AngularScores["distances"]): number[] {
 function expectedUpper({ expected, config }: Fixture, key: string): number[] {
   const side = config.blocks + 1;
   const { data } = expected.get(key)!;
-  return upper(Array.from({ length: side }, (_, l) => [...data.slice(l * side, (l + 1) * side)]));
+  return upper(Array.from({ length: side }, (_, l) => Array.from(data.subarray(l * side, (l + 1) * side))));
 }
 
 describe("distances that numpy computes from the hidden states of Transformers, absolute error ≤ 1e-4 (in π)", () => {
@@ -38,9 +40,8 @@ describe("distances that numpy computes from the hidden states of Transformers, 
     const weight = await store.read("model.norm.weight");
     const row = (l: number, b: number) => {
       const from = ((b + 1) * length - 1) * config.hiddenSize;
-      return [...expected.get(`hidden.${l}`)!.data.slice(from, from + config.hiddenSize)];
+      return Array.from(expected.get(`hidden.${l}`)!.data.subarray(from, from + config.hiddenSize));
     };
-    const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
     const wanted = Array.from({ length: config.blocks }, (_, l) => {
       let sum = 0;
       for (let b = 0; b < batch; b++) {
@@ -111,7 +112,8 @@ describe("what must hold in any model", () => {
       length,
     }));
     async function* source() {
-      for (const one of single) yield await Promise.resolve(one);
+      await Promise.resolve();
+      yield* single;
     }
     const together = await angularDistances(config, store, [{ ids, batch, length }]);
     const progress: number[] = [];
@@ -182,7 +184,7 @@ describe("cost", () => {
   it("stops when the signal says so", async () => {
     const { config, store, ids, batch, length } = await loadFixture("llama-mha");
     const controller = new AbortController();
-    const batches = Array<SequenceBatch>(3).fill({ ids, batch, length });
+    const batches = Array.from({ length: 3 }, (): SequenceBatch => ({ ids, batch, length }));
     const onProgress = () => controller.abort(new Error("enough"));
     const { signal } = controller;
     await expect(angularDistances(config, store, batches, { signal, onProgress })).rejects.toThrow("enough");

@@ -24,7 +24,7 @@ describe("parseScores", () => {
 
   it.each<[string, string, RegExp]>([
     ["text that is not JSON", "{", /not JSON/],
-    ["no object", "[1]", /version: want 1, got undefined/],
+    ["no object", "[1]", /version: want 1, got nothing/],
     ["another version", changed((data) => (data.version = 2)), /version: want 1, got 2/],
     ["another metric", changed((data) => (data.metric = "gate")), /metric: want "angular", got "gate"/],
     ["an unknown unit", changed((data) => (data.unit = "degrees")), /unit: want "pi" or "radians", got "degrees"/],
@@ -35,8 +35,8 @@ describe("parseScores", () => {
       /model.blocks: want a number from 1 to 1024/,
     ],
     ["half a sequence", changed((data) => (data.samples = 1.5)), /samples: want an integer, got 1.5/],
-    ["a missing row", changed((data) => data.distances.pop()), /distances: want a list of 3, got a list of 2/],
-    ["a missing entry", changed((data) => data.distances[1]!.pop()), /distances.1: want a list of 3/],
+    ["a missing row", changed((data) => data.distances.pop()), /distances.length: want 3, got 2/],
+    ["a missing entry", changed((data) => data.distances[1]!.pop()), /distances.1.length: want 3, got 2/],
     ["a distance beyond π", changed((data) => (data.distances[0]![1] = 1.5)), /distances.0.1: want a number from 0/],
     ["null for a distance", changed((data) => (data.distances[0]![1] = null!)), /distances.0.1.*got null/],
     [
@@ -45,7 +45,11 @@ describe("parseScores", () => {
       /0.0.*got null/,
     ],
     ["a matrix that is not symmetric", changed((data) => (data.distances[2]![0] = 0.5)), /symmetric/],
-    ["a block out of place", changed((data) => data.blocks.reverse()), /blocks.0.block: want 0, got 1/],
+    [
+      "a block out of place",
+      changed((data) => (data.blocks = data.blocks.toReversed())),
+      /blocks.0.block: want 0, got 1/,
+    ],
     ["a block's value that is not its distance", changed((data) => (data.blocks[1]!.value = 0)), /blocks.1.value/],
     ["an interval upside down", changed((data) => (data.blocks[0]!.low = 2)), /blocks.0.high: want a number from 2/],
     ["half an interval", changed((data) => (data.blocks[0]!.high = null)), /blocks.0.high/],
@@ -53,6 +57,11 @@ describe("parseScores", () => {
       "a run that is not the best",
       changed((data) => (data.runs[0]!.start = 1 - scores.runs[0]!.start)),
       /runs.0: want/,
+    ],
+    [
+      "a word for a list",
+      changed((data) => Object.assign(data, { runs: "none" })),
+      /runs: want a list of 2, got "none"/,
     ],
     ["no interval settings", changed((data) => delete data.interval), /interval.method/],
   ])("refuses %s", (_, json, message) => {

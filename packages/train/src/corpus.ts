@@ -1,4 +1,12 @@
-import { Batches, boundaryOf, type BatchSettings, Corpus, DocumentReader, type Position, Tokenizer } from "@slayer/data";
+import {
+  Batches,
+  boundaryOf,
+  type BatchSettings,
+  Corpus,
+  DocumentReader,
+  type Position,
+  Tokenizer,
+} from "@slayer/data";
 import type { Recipe } from "./recipe.js";
 
 /** The recipe's data, tokenized with the model's tokenizer, as micro-batches from the start or from `position`. */

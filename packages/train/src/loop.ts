@@ -116,7 +116,9 @@ async function oneStep(
   const loss = nll / scored;
   const step = before.step + 1;
   if (!Number.isFinite(loss)) {
-    throw new TrainingError(`the loss of step ${step} is ${loss}; the last checkpoint is unharmed. A lower lr may help`);
+    throw new TrainingError(
+      `the loss of step ${step} is ${loss}; the last checkpoint is unharmed. A lower lr may help`,
+    );
   }
   const lr = learningRate(recipe.schedule, recipe.optimizer.lr, before.step, steps);
   const norm = await optimizer.step(before.step, lr, 1 / scored);

@@ -111,15 +111,17 @@ function assign(target: Record<string, unknown>, assignment: string): void {
   const path = assignment.slice(0, at).split(".");
   let object = target;
   for (const key of path.slice(0, -1)) {
-    if (!Object.hasOwn(object, key)) object[key] = {};
+    if (!Object.hasOwn(object, key)) define(object, key, {});
     const next = object[key];
-    if (typeof next !== "object" || next === null) throw new RecipeError(`--set ${assignment}: '${key}' holds a value, not keys`);
+    if (typeof next !== "object" || next === null) {
+      throw new RecipeError(`--set ${assignment}: '${key}' holds a value, not keys`);
+    }
     object = next as Record<string, unknown>;
   }
-  Object.defineProperty(object, path.at(-1)!, {
-    value: parse(assignment.slice(at + 1), { schema: "core", maxAliasCount: 0 }),
-    enumerable: true,
-    configurable: true,
-    writable: true,
-  });
+  define(object, path.at(-1)!, parse(assignment.slice(at + 1), { schema: "core", maxAliasCount: 0 }));
+}
+
+/** An own property whatever the key is called, `__proto__` included. */
+function define(object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }

@@ -92,7 +92,8 @@ async function readState(dir: string, optimizer: AdamW): Promise<TrainingState> 
   const parsed = stateSchema.safeParse(JSON.parse(await readFile(join(dir, STATE_FILE), "utf8")));
   if (!parsed.success) throw new TrainingError(`${STATE_FILE}: ${z.prettifyError(parsed.error)}`);
   const { step, tokens, position, sha256 } = parsed.data;
-  if ((await fileHash(join(dir, TENSORS_FILE))) !== sha256) throw new TrainingError(`${TENSORS_FILE}: checksum mismatch`);
+  if ((await fileHash(join(dir, TENSORS_FILE))) !== sha256)
+    throw new TrainingError(`${TENSORS_FILE}: checksum mismatch`);
   const files = await TensorFiles.openTensors(dir);
   try {
     for (const { name } of savedNames(optimizer)) await optimizer.store.write(name, await files.readF32(name));

@@ -27,7 +27,10 @@ async function open(recipe: Recipe) {
 }
 
 /** The step's shape with recomputation decided: `auto` recomputes only if the plan would not fit into free memory. */
-function choosePlan(recipe: Recipe, model: Awaited<ReturnType<typeof open>>): { shape: StepShape; prediction: Prediction } {
+function choosePlan(
+  recipe: Recipe,
+  model: Awaited<ReturnType<typeof open>>,
+): { shape: StepShape; prediction: Prediction } {
   const { sequences, micro = sequences } = recipe.batch;
   const { config } = model.checkpoint;
   const plan = (recompute: boolean) => {

@@ -20,18 +20,21 @@ export const attentionBackwardOp: OpDefinition = {
   reference([dOut, q, k, v, o, lse, extra], [dq, dk, dv], attrs) {
     const { B, T, S, H, K, E } = attentionSizes(q!, k!, attrs);
     const scale = attrs.scale as number;
+    // Plain locals: property loads inside the innermost loops would cost as much as the arithmetic.
+    const [dOutData, qData, kData, vData, oData, lseData] = [dOut!.data, q!.data, k!.data, v!.data, o!.data, lse!.data];
+    const [dqData, dkData, dvData] = [dq!.data, dk!.data, dv!.data];
     const segments = attrs.segments ? extra!.data : null;
-    const dkSum = new Float64Array(dk!.data.length);
-    const dvSum = new Float64Array(dv!.data.length);
+    const dkSum = new Float64Array(dkData.length);
+    const dvSum = new Float64Array(dvData.length);
     const dqSum = new Float64Array(E);
     for (let b = 0; b < B; b++) {
       for (let h = 0; h < H; h++) {
         const kvHead = Math.floor(h / (H / K));
         for (let i = 0; i < T; i++) {
           const qi = ((b * T + i) * H + h) * E;
-          const logSum = lse!.data[(b * H + h) * T + i]!;
+          const logSum = lseData[(b * H + h) * T + i]!;
           let delta = 0;
-          for (let e = 0; e < E; e++) delta += dOut!.data[qi + e]! * o!.data[qi + e]!;
+          for (let e = 0; e < E; e++) delta += dOutData[qi + e]! * oData[qi + e]!;
           const [lo, hi] = visible(i, attrs.window as number);
           dqSum.fill(0);
           for (let j = lo; j <= hi; j++) {
@@ -40,22 +43,22 @@ export const attentionBackwardOp: OpDefinition = {
             let score = 0;
             let dp = 0;
             for (let e = 0; e < E; e++) {
-              score += q!.data[qi + e]! * k!.data[kj + e]!;
-              dp += dOut!.data[qi + e]! * v!.data[kj + e]!;
+              score += qData[qi + e]! * kData[kj + e]!;
+              dp += dOutData[qi + e]! * vData[kj + e]!;
             }
             const p = Math.exp(score * scale - logSum);
             const ds = p * (dp - delta) * scale;
             for (let e = 0; e < E; e++) {
-              dqSum[e]! += ds * k!.data[kj + e]!;
-              dkSum[kj + e]! += ds * q!.data[qi + e]!;
-              dvSum[kj + e]! += p * dOut!.data[qi + e]!;
+              dqSum[e]! += ds * kData[kj + e]!;
+              dkSum[kj + e]! += ds * qData[qi + e]!;
+              dvSum[kj + e]! += p * dOutData[qi + e]!;
             }
           }
-          dq!.data.set(dqSum, qi);
+          dqData.set(dqSum, qi);
         }
       }
     }
-    dk!.data.set(dkSum);
-    dv!.data.set(dvSum);
+    dkData.set(dkSum);
+    dvData.set(dvSum);
   },
 };

@@ -91,6 +91,7 @@ export const attentionOp: OpDefinition = {
   reference([q, k, v, extra], [o, lse], attrs) {
     const { B, T, S, H, K, E } = attentionSizes(q!, k!, attrs);
     const scale = attrs.scale as number;
+    const [qData, kData, vData, oData, lseData] = [q!.data, k!.data, v!.data, o!.data, lse!.data];
     const offset = attrs.offset ? extra!.data[0]! : 0;
     if (offset < 0 || offset + T > S)
       throw new RangeError(`attention: rows at ${offset}..${offset + T - 1}, keys 0..${S - 1}`);
@@ -107,7 +108,7 @@ export const attentionOp: OpDefinition = {
           for (let j = lo; j <= hi; j++) {
             const kj = ((b * S + j) * K + kvHead) * E;
             let dot = 0;
-            for (let e = 0; e < E; e++) dot += q!.data[qi + e]! * k!.data[kj + e]!;
+            for (let e = 0; e < E; e++) dot += qData[qi + e]! * kData[kj + e]!;
             const other = segments !== null && segments[b * S + j] !== segments[b * S + i];
             scores[j] = other ? -Infinity : dot * scale;
             if (scores[j]! > max) max = scores[j]!;
@@ -118,10 +119,10 @@ export const attentionOp: OpDefinition = {
             const weight = Math.exp(scores[j]! - max);
             total += weight;
             const vj = ((b * S + j) * K + kvHead) * E;
-            for (let e = 0; e < E; e++) sums[e]! += weight * v!.data[vj + e]!;
+            for (let e = 0; e < E; e++) sums[e]! += weight * vData[vj + e]!;
           }
-          for (let e = 0; e < E; e++) o!.data[qi + e] = sums[e]! / total;
-          lse!.data[(b * H + h) * T + i] = max + Math.log(total);
+          for (let e = 0; e < E; e++) oData[qi + e] = sums[e]! / total;
+          lseData[(b * H + h) * T + i] = max + Math.log(total);
         }
       }
     }

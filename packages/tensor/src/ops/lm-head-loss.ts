@@ -103,7 +103,9 @@ export const lmHeadLossBackwardOp: OpDefinition = {
   },
   reference([dnll, h, w, targets, lse], outputs, { hidden, weight }) {
     const [v, d] = w!.shape as [number, number];
+    const [hData, wData] = [h!.data, w!.data];
     const dh = hidden ? outputs[0]!.data : null;
+    const sums = new Float64Array(d);
     const dw = weight ? new Float64Array(v * d) : null;
     forEachPanel(h!.data, w!.data, targets!.data.length, v, d, (g, first, count) => {
       for (let i = 0; i < count; i++) {
@@ -112,13 +114,15 @@ export const lmHeadLossBackwardOp: OpDefinition = {
         for (let j = 0; j < v; j++) g[i * v + j] = scale * Math.exp(g[i * v + j]! - lse!.data[first + i]!);
         if (scale !== 0) g[i * v + target]! -= scale;
       }
+      // dh: rows of g times W; dW: columns of g times rows of h. Both run along D, where memory is contiguous.
       for (let i = 0; i < count; i++) {
         const row = (first + i) * d;
-        const sums = new Float64Array(d);
+        sums.fill(0);
         for (let j = 0; j < v; j++) {
           const gij = g[i * v + j]!;
-          if (dh) for (let p = 0; p < d; p++) sums[p]! += gij * w!.data[j * d + p]!;
-          if (dw) for (let p = 0; p < d; p++) dw[j * d + p]! += gij * h!.data[row + p]!;
+          const at = j * d;
+          if (dh) for (let p = 0; p < d; p++) sums[p]! += gij * wData[at + p]!;
+          if (dw) for (let p = 0; p < d; p++) dw[at + p]! += gij * hData[row + p]!;
         }
         dh?.set(sums, row);
       }

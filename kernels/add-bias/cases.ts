@@ -1,0 +1,31 @@
+import { type KernelCase, normal, ROUNDED_ONCE } from "../case.js";
+
+const sumTolerance = { value: 5e-6, reason: "f32 sums over up to 1024 rows" };
+
+function biasCases(shape: readonly number[], bench?: true): KernelCase[] {
+  const x = normal(...shape);
+  const label = shape.join("×");
+  const tagged = bench && { bench };
+  return [
+    {
+      name: `add_bias ${label}`,
+      op: "add_bias",
+      attrs: {},
+      inputs: [x, normal(shape.at(-1)!)],
+      tolerance: ROUNDED_ONCE,
+      ...tagged,
+    },
+    { name: `sum_rows ${label}`, op: "sum_rows", attrs: {}, inputs: [x], tolerance: sumTolerance, ...tagged },
+  ];
+}
+
+export const cases: readonly KernelCase[] = [
+  ...[
+    [1, 1],
+    [1, 33],
+    [7, 1],
+    [2, 5, 31],
+    [130, 64],
+  ].flatMap((shape) => biasCases(shape)),
+  ...biasCases([1024, 768], true),
+];

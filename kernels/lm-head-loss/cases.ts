@@ -1,0 +1,70 @@
+import { type CaseInput, f32, i32, type KernelCase, normal } from "../case.js";
+
+const tolerance = { value: 1e-5, reason: "f32 dot products and sums of up to 2048 exponentials" };
+const backwardTolerance = { value: 2e-5, reason: "f32 sums over the vocabulary, of rounded probabilities" };
+
+interface Sizes {
+  /** Leading dims of h. */
+  rows: readonly number[];
+  V: number;
+  D: number;
+  ignoreEvery?: number;
+  bench?: true;
+}
+
+/** h is scaled by 1/√D, so that logits have the spread of one that real models' have at the start. */
+function operands({ rows, V, D, ignoreEvery }: Sizes): [CaseInput, CaseInput, CaseInput] {
+  return [
+    f32({ kind: "normal", scale: D ** -0.5 }, ...rows, D),
+    normal(V, D),
+    i32({ kind: "ids", limit: V, ...(ignoreEvery && { ignoreEvery }) }, ...rows),
+  ];
+}
+
+function describe({ rows, V, D, ignoreEvery }: Sizes): string {
+  return `${rows.join("×")} V${V} D${D}${ignoreEvery ? `, every ${ignoreEvery}th ignored` : ""}`;
+}
+
+function forwardCase(sizes: Sizes): KernelCase {
+  return {
+    name: `lm_head_loss ${describe(sizes)}`,
+    op: "lm_head_loss",
+    attrs: {},
+    inputs: operands(sizes),
+    tolerance,
+    ...(sizes.bench && { bench: sizes.bench }),
+  };
+}
+
+/** Operands dnll, h, W, targets, lse. */
+function backwardCase(sizes: Sizes, hidden: boolean, weight: boolean): KernelCase {
+  const n = sizes.rows.reduce((a, b) => a * b, 1);
+  const lse = f32({ kind: "forward", op: "lm_head_loss", attrs: {}, inputs: [1, 2, 3], output: 1 }, n);
+  const asked = [hidden && "dh", weight && "dW"].filter(Boolean).join(" and ");
+  return {
+    name: `lm_head_loss_backward ${asked} ${describe(sizes)}`,
+    op: "lm_head_loss_backward",
+    attrs: { hidden, weight },
+    inputs: [normal(n), ...operands(sizes), lse],
+    tolerance: backwardTolerance,
+    ...(sizes.bench && { bench: sizes.bench }),
+  };
+}
+
+const shapes: readonly Sizes[] = [
+  { rows: [1], V: 2, D: 1 },
+  { rows: [2, 3], V: 7, D: 5 },
+  { rows: [65], V: 129, D: 33 },
+  { rows: [33], V: 1031, D: 64, ignoreEvery: 3 },
+  { rows: [4], V: 50, D: 8, ignoreEvery: 1 }, // nothing is scored
+];
+
+const large: Sizes = { rows: [1024], V: 2048, D: 256, bench: true };
+
+export const cases: readonly KernelCase[] = [
+  ...shapes.map(forwardCase),
+  ...shapes.map((s) => backwardCase(s, true, true)),
+  ...shapes.slice(1, 4).flatMap((s) => [backwardCase(s, true, false), backwardCase(s, false, true)]),
+  forwardCase(large),
+  backwardCase(large, true, false),
+];

@@ -1,0 +1,39 @@
+import { parseRecipe, RecipeError } from "@slayer/train";
+import { describe, expect, it } from "vitest";
+
+const minimal = "model: m\ndata: [{path: a.jsonl}]\nsequence_length: 8\nbatch: {sequences: 4}\nsteps: 2\nout: runs/x\n";
+
+describe("recipe", () => {
+  it("fills in the paper's settings", () => {
+    const recipe = parseRecipe(minimal, "r.yaml");
+    expect(recipe.optimizer).toEqual({ name: "adamw", lr: 2e-4, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 });
+    expect(recipe.schedule).toEqual({ name: "cosine", warmup: 0.02, final: 0 });
+    expect(recipe).toMatchObject({ stage: "cpt", trainable: "provenance", packing: "concatenate", clip: 1 });
+  });
+
+  it("--set puts values on top, with dotted keys", () => {
+    const recipe = parseRecipe(minimal, "r.yaml", ["optimizer.lr=1e-5", "batch.micro=2", "out=runs/y"]);
+    expect(recipe).toMatchObject({ optimizer: { lr: 1e-5 }, batch: { sequences: 4, micro: 2 }, out: "runs/y" });
+  });
+
+  it.each([
+    ["an unknown key", `${minimal}learning_rate: 1\n`, [], "learning_rate"],
+    ["no length", minimal.replace("steps: 2", ""), [], "exactly one of steps, epochs, tokens"],
+    ["two lengths", `${minimal}epochs: 1\n`, [], "exactly one of steps, epochs, tokens; got steps and epochs"],
+    ["a micro-batch that does not divide", minimal, ["batch.micro=3"], "multiple of batch.micro (3)"],
+    ["SFT", minimal, ["stage=sft"], "stage: sft is not built yet"],
+    ["bf16", minimal, ["precision=bf16"], "precision: bf16 is not built yet"],
+    ["weights", minimal, ["data=[{path: a.txt, weight: 5}, {path: b.txt, weight: 2}]"], "by weight is not built yet"],
+    ["NaN", minimal, ["optimizer.lr=.nan"], "optimizer.lr"],
+    ["not a mapping", "- 1", [], "a recipe is a mapping"],
+    ["broken YAML", "model: [", [], "not valid YAML"],
+    ["a --set without value", minimal, ["steps"], "--set wants key=value"],
+    ["a --set below a value", minimal, ["steps.x=1"], "'steps' holds a value"],
+    ["a prototype key", minimal, ["__proto__.x=1"], "r.yaml"],
+  ])("%s is a RecipeError", (_, text, set, message) => {
+    const parse = () => parseRecipe(text, "r.yaml", set);
+    expect(parse).toThrow(RecipeError);
+    expect(parse).toThrow(message);
+    expect(({} as { x?: number }).x).toBeUndefined();
+  });
+});

@@ -1,0 +1,185 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Checkpoint } from "@slayer/checkpoint";
+import { expand, planSlayer } from "@slayer/surgery";
+import { createReferenceBackend } from "@slayer/tensor";
+import {
+  checkRecipe,
+  InterruptedError,
+  readMetrics,
+  RecipeError,
+  type StepMetrics,
+  train,
+  TrainingError,
+} from "@slayer/train";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { tinyTexts, writeTinyModel } from "../../../test/support/tiny-model.js";
+
+let dir: string;
+let base: string;
+let expanded: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "slayer-train-"));
+  base = join(dir, "base");
+  expanded = join(dir, "expanded");
+  await writeTinyModel(base, 6);
+  const checkpoint = await Checkpoint.open(base);
+  // 6 blocks and one inserted, the last pruned and the one before it updated: 6 blocks, two of them trainable.
+  await expand(checkpoint, planSlayer(checkpoint.config, { groups: 1, groupSize: 2, prune: 1 }), expanded);
+  await checkpoint.close();
+  await writeFile(
+    join(dir, "data.jsonl"),
+    tinyTexts(60, 2)
+      .map((text) => `${JSON.stringify({ text })}\n`)
+      .join(""),
+  );
+  await writeFile(join(dir, "held.txt"), tinyTexts(5, 3).join("\n"));
+});
+
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const recipe = (out: string, changes: object = {}) =>
+  checkRecipe(
+    {
+      model: expanded,
+      data: [{ path: join(dir, "data.jsonl") }],
+      sequence_length: 16,
+      batch: { sequences: 4, micro: 2 },
+      steps: 8,
+      optimizer: { lr: 0.01 },
+      schedule: { warmup: 2 },
+      checkpoint: { every: 3, keep: 2 },
+      eval: { every: 4, perplexity: [join(dir, "held.txt")] },
+      out: join(dir, out),
+      ...changes,
+    },
+    "test recipe",
+  );
+
+/** The curve without what depends on the clock. */
+async function curve(out: string) {
+  return (await readMetrics(join(dir, out, "metrics.jsonl"))).map((line) => {
+    const { seconds: _, tokens_per_second: __, ...rest } = line as StepMetrics;
+    return rest;
+  });
+}
+
+async function tensorBytes(model: string): Promise<Map<string, Uint8Array>> {
+  const checkpoint = await Checkpoint.open(model);
+  const entries = await Promise.all(
+    [...checkpoint.tensors.keys()].map(async (name) => [name, await checkpoint.read(name)] as const),
+  );
+  await checkpoint.close();
+  return new Map(entries);
+}
+
+describe("continued pre-training of a surgically expanded model", () => {
+  it("trains exactly the new and updated blocks; every other tensor is bit-identical afterwards", async () => {
+    const result = await train(recipe("plain"), createReferenceBackend());
+    const [before, after] = [await tensorBytes(expanded), await tensorBytes(result.model)];
+    const changed = [...before.keys()].filter((name) => !Buffer.from(before.get(name)!).equals(after.get(name)!));
+    expect(after.size).toBe(before.size);
+    // inserted: index 2 (after originals 0 and 1); updated: index 5. All of their tensors, nothing else.
+    const expected = [...before.keys()].filter((name) => /^model\.layers\.(2|5)\./.test(name));
+    expect(changed.toSorted()).toEqual(expected.toSorted());
+    const losses = (await curve("plain")).flatMap((line) => ("loss" in line ? [line.loss] : []));
+    expect(losses).toHaveLength(8);
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+  });
+
+  it("evaluates held-out text every so many steps and at the end", async () => {
+    const evals = (await readMetrics(join(dir, "plain", "metrics.jsonl"))).filter((line) => "eval" in line);
+    expect(evals.map(({ step }) => step)).toEqual([4, 8]);
+    for (const line of evals) expect(Object.values(line.eval)[0]).toBeGreaterThan(0);
+  });
+
+  it("keeps the last two checkpoints only", async () => {
+    expect(await readdir(join(dir, "plain", "checkpoints"))).toEqual(["step-00000006", "step-00000008"]);
+  });
+
+  it("interrupted at any step and resumed: curve and model equal the uninterrupted run's bit for bit", async () => {
+    for (const stopAfter of [1, 3, 4, 7]) {
+      const out = `interrupted-${stopAfter}`;
+      const controller = new AbortController();
+      const onStep = ({ step }: StepMetrics) => step === stopAfter && controller.abort();
+      await expect(train(recipe(out), createReferenceBackend(), { signal: controller.signal, onStep })).rejects.toThrow(
+        InterruptedError,
+      );
+      const result = await train(recipe(out), createReferenceBackend(), { resume: true });
+      expect(await curve(out)).toEqual(await curve("plain"));
+      expect(await tensorBytes(result.model)).toEqual(await tensorBytes(join(dir, "plain", "model")));
+    }
+  });
+
+  it("a damaged checkpoint is passed over for the one before, and the curve stays the same", async () => {
+    await train(recipe("damaged"), createReferenceBackend());
+    const file = join(dir, "damaged", "checkpoints", "step-00000008", "model.safetensors");
+    const bytes = await readFile(file);
+    bytes[bytes.length - 1]! ^= 1;
+    await writeFile(file, bytes);
+    const warnings: string[] = [];
+    await train(recipe("damaged"), createReferenceBackend(), {
+      resume: true,
+      warn: (message) => warnings.push(message),
+    });
+    expect(warnings).toEqual([expect.stringContaining("step-00000008 is damaged and is passed over")]);
+    expect(await curve("damaged")).toEqual(await curve("plain"));
+  });
+
+  it("a last metrics line cut short by a crash is dropped on resume", async () => {
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step === 5 && controller.abort();
+    await expect(train(recipe("cut"), createReferenceBackend(), { signal: controller.signal, onStep })).rejects.toThrow(
+      "stopped after step 5 of 8",
+    );
+    await writeFile(join(dir, "cut", "metrics.jsonl"), '{"step":6,"lo', { flag: "a" });
+    await train(recipe("cut"), createReferenceBackend(), { resume: true });
+    expect(await curve("cut")).toEqual(await curve("plain"));
+  });
+
+  it("micro-batches do not change the step: losses equal to 1e-6 relative", async () => {
+    await train(recipe("one-batch", { batch: { sequences: 4 } }), createReferenceBackend());
+    const [one, two] = [await curve("one-batch"), await curve("plain")];
+    const losses = (lines: object[]) => lines.flatMap((line) => ("loss" in line ? [line.loss as number] : []));
+    losses(one).forEach((loss, i) => expect(Math.abs(loss / losses(two)[i]! - 1)).toBeLessThan(1e-6));
+  });
+
+  it("documents packed with boundaries: trains, with other losses than concatenation", async () => {
+    await train(recipe("documents", { packing: "documents", recompute: "block" }), createReferenceBackend());
+    const lines = await curve("documents");
+    expect(lines).toHaveLength((await curve("plain")).length);
+    expect(lines[0]).not.toEqual((await curve("plain"))[0]);
+  });
+
+  it("recomputing blocks changes no bit of the curve", async () => {
+    await train(recipe("recompute", { recompute: "block" }), createReferenceBackend());
+    expect(await curve("recompute")).toEqual(await curve("plain"));
+  });
+});
+
+describe("mistakes", () => {
+  it("an existing run is neither overwritten nor resumed unasked", async () => {
+    await expect(train(recipe("plain"), createReferenceBackend())).rejects.toThrow(
+      "--resume continues it, --overwrite replaces it",
+    );
+  });
+
+  it("a resumed run needs the same recipe", async () => {
+    await expect(train(recipe("plain", { clip: 2 }), createReferenceBackend(), { resume: true })).rejects.toThrow(
+      RecipeError,
+    );
+  });
+
+  it("trainable: provenance without provenance.json", async () => {
+    await expect(train(recipe("none", { model: base }), createReferenceBackend())).rejects.toThrow(
+      "needs the model's provenance.json",
+    );
+  });
+
+  it("a diverging run stops and names the step", async () => {
+    const hot = recipe("hot", { optimizer: { lr: 1e38 }, schedule: { name: "constant", warmup: 0 } });
+    await expect(train(hot, createReferenceBackend())).rejects.toThrow(TrainingError);
+  });
+});

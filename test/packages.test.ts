@@ -1,0 +1,84 @@
+import { mkdtempSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseSync } from "oxc-parser";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { installInto, packAll, type PackedPackage, publicPackages, root } from "./support/packed.js";
+
+/** What publishing would send, looked at before it is sent. */
+const scratch = mkdtempSync(join(tmpdir(), "packages-"));
+let packed: Map<string, PackedPackage>;
+beforeAll(() => {
+  packed = packAll(join(scratch, "packed"));
+  installInto(scratch, [...packed.keys()], packed);
+});
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const packages = publicPackages().map((folder) => ({ folder, name: nameOf(folder) }));
+
+describe.each(packages)("$name, packed", ({ folder, name }) => {
+  it("holds the build, the README and the license, and no test, source or build record", () => {
+    const files = filesOf(packed.get(name)!.folder);
+    expect(files).toEqual(expect.arrayContaining(["LICENSE", "README.md", "dist/index.d.ts", "dist/index.js"]));
+    const allowed = /^(?:LICENSE|README\.md|package\.json|dist\/.*\.(?:js|js\.map|d\.ts))$/;
+    expect(files.filter((file) => !allowed.test(file) || /\.test\.|(?:^|\/)test\//.test(file))).toEqual([]);
+  });
+
+  it("asks for published versions only, and runs nothing at install", () => {
+    const { dependencies = {}, optionalDependencies = {}, peerDependencies = {}, ...rest } = packed.get(name)!.manifest;
+    const ranges = { ...dependencies, ...optionalDependencies, ...peerDependencies };
+    for (const [dependency, range] of Object.entries(ranges)) {
+      expect(range, dependency).toMatch(/^\^?\d+\.\d+\.\d+$/);
+    }
+    const scripts = Object.keys((rest as { scripts?: object }).scripts ?? {});
+    expect(scripts.filter((s) => /^(?:pre|post)?install$|^prepare$/.test(s))).toEqual([]);
+  });
+
+  it("exports what its README lists, and lists what it exports", async () => {
+    const { exports = {} } = packed.get(name)!.manifest;
+    if (!("." in exports)) return;
+    const dist = join(scratch, "node_modules", name, "dist");
+    const values = Object.keys((await import(/* @vite-ignore */ pathToFileURL(join(dist, "index.js")).href)) as object);
+    const { module } = parseSync("index.d.ts", readFileSync(join(dist, "index.d.ts"), "utf8"));
+    const declared = module.staticExports.flatMap((e) => e.entries.map((entry) => entry.exportName.name));
+    const readme = join(root, folder, "README.md");
+    const section = /^## Exports\n([^]*?)(?=^## |$(?![^]))/m.exec(
+      existsSync(readme) ? readFileSync(readme, "utf8") : "",
+    );
+    const listed = (section?.[1] ?? "")
+      .split("\n")
+      .flatMap((line) => /^(?:\||-) ?((?:`[^`]+`[, ]*)+)/.exec(line)?.[1]?.match(/(?<=`)[\w$]+/g) ?? []);
+    expect(values.filter((value) => !listed.includes(value))).toEqual([]);
+    expect(listed.filter((value) => !declared.includes(value))).toEqual([]);
+  });
+});
+
+describe("what an install brings", () => {
+  const closure = (name: string, seen = new Set<string>()): Set<string> => {
+    for (const dependency of Object.keys(packed.get(name)?.manifest.dependencies ?? {})) {
+      if (!seen.has(dependency)) closure(dependency, seen.add(dependency));
+    }
+    return seen;
+  };
+
+  it("@slayer/surgery brings checkpoints and zod, and no tensor library", () => {
+    expect([...closure("@slayer/surgery")].toSorted()).toEqual(["@slayer/checkpoint", "zod"]);
+  });
+
+  it("only @slayer/cli brings a backend", () => {
+    const withBackend = [...packed.keys()].filter((name) => [...closure(name)].some((d) => /backend-(?!conf)/.test(d)));
+    expect(withBackend.filter((name) => !/^@slayer\/(?:cli|backend-\w+)$/.test(name))).toEqual([]);
+  });
+});
+
+function nameOf(folder: string): string {
+  return (JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8")) as { name: string }).name;
+}
+
+function filesOf(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .toSorted();
+}
