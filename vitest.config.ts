@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 const packages = fileURLToPath(new URL("./packages/", import.meta.url));
 const kernels = fileURLToPath(new URL("./kernels/index.ts", import.meta.url));
 
-/** Tests run on the sources; the published builds are checked by test/packages (see tools/run.mjs). */
+/** Tests run on the sources; the built packages by test/packages.test.ts and test/readme.test.ts. */
 export default defineConfig({
   resolve: {
     alias: [
@@ -16,5 +16,6 @@ export default defineConfig({
     include: ["packages/*/test/**/*.test.ts", "kernels/**/*.test.ts", "bench/test/**/*.test.ts", "test/**/*.test.ts"],
     testTimeout: 60_000,
     maxWorkers: 2,
+    expect: { requireAssertions: true },
   },
 });

@@ -13,7 +13,7 @@ import { cases as sum } from "./sum/cases.js";
 import { cases as swiglu } from "./swiglu/cases.js";
 
 export type { CaseInput, Fill, KernelCase, Tolerance } from "./case.js";
-export { evaluate, inferOutputs, makeInputs } from "./values.js";
+export { type CaseValues, evaluate, inferOutputs, makeInputs } from "./values.js";
 
 /** Every case of every op: small awkward shapes for conformance, realistic ones (`bench`) for timing. */
 export const cases: readonly KernelCase[] = [

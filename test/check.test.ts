@@ -119,8 +119,8 @@ describe("tools/check.mjs", () => {
       "a package without a direction",
       { "packages/model/package.json": JSON.stringify({ name: "@slayer/modle", dependencies: { zod: "4" } }) },
       [
-        "packages/model/src/index.ts: imports '@slayer/tensor', which packages/model/package.json does not name in dependencies",
         "packages/model: no import direction for '@slayer/modle'; add it to tools/check/imports.mjs",
+        "packages/model/src/index.ts: imports '@slayer/tensor', which packages/model/package.json does not name in dependencies",
       ],
     ],
     [
@@ -192,6 +192,17 @@ describe("tools/check.mjs", () => {
         `packages/surgery/package.json: @slayer/surgery must not depend on @slayer/${name}`,
       ]);
     }
+  });
+
+  it("lets the conformance package carry the kernels' cases, and no other package", () => {
+    const user = (name: string) => ({
+      [`packages/${name}/package.json`]: JSON.stringify({ name: `@slayer/${name}` }),
+      [`packages/${name}/src/cases.ts`]: 'export * from "../../../kernels/index.js";\n',
+    });
+    expect(checkImports(repository(user("backend-conformance")))).toEqual([]);
+    expect(checkImports(repository(user("eval")))).toEqual([
+      "packages/eval/src/cases.ts: relative import '../../../kernels/index.js' leaves the package's sources",
+    ]);
   });
 
   it("lets only the CLI depend on a backend", () => {

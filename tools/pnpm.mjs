@@ -55,3 +55,6 @@ export function pnpm(args, { quiet = false } = {}) {
     });
   });
 }
+
+// `node tools/pnpm.mjs ARGS` is `pnpm ARGS` where there may be no pnpm.
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = (await pnpm(process.argv.slice(2))).code;

@@ -19,6 +19,10 @@ import { pnpm, root } from "./pnpm.mjs";
 const [verb, ...args] = process.argv.slice(2);
 if (verb === undefined) fail(2, "usage: node tools/run.mjs install | build | test [ARGS] | VERB [ARGS]");
 
+const [major, minor] = process.versions.node.split(".").map(Number);
+const fits = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
+if (!fits) fail(2, `Node ^20.19.0 or >=22.12.0 is needed, this is ${process.version}.`);
+
 await install();
 if (verb !== "install") await build();
 if (verb === "test") await start("node_modules/vitest/vitest.mjs", ["run", ...args]);
@@ -31,7 +35,7 @@ async function install() {
   process.stderr.write("Installing dependencies…\n");
   // Nobody answers questions here, and without a terminal pnpm would refuse to replace what another install left.
   const { code, output } = await pnpm(["install", "--frozen-lockfile", "--config.confirmModulesPurge=false"]);
-  if (code !== 0) fail(code, `${output}The installation failed.`);
+  if (code !== 0) fail(code, code > 128 ? "Interrupted." : `${output}The installation failed.`);
   writeFileSync(stamp, wanted);
 }
 
@@ -48,7 +52,7 @@ async function build() {
   const upToDate = existsSync(join(root, "packages/cli/dist/bin.js"));
   if (!upToDate) process.stderr.write("Building packages…\n");
   const { code, output } = await pnpm(["exec", "turbo", "run", "build", "--output-logs=errors-only"], { quiet: true });
-  if (code !== 0) fail(code, `${output}The build failed.`);
+  if (code !== 0) fail(code, code > 128 ? "Interrupted." : `${output}The build failed.`);
 }
 
 /**

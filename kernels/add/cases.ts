@@ -8,5 +8,5 @@ function addCase(shape: readonly number[], bench?: true): KernelCase {
 
 export const cases: readonly KernelCase[] = [
   ...[[1], [3], [257], [2, 3, 65], [64, 128]].map((shape) => addCase(shape)),
-  addCase([1024, 768], true),
+  addCase([8192, 768], true),
 ];

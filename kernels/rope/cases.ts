@@ -33,5 +33,5 @@ export const cases: readonly KernelCase[] = [
   ropeCase({ B: 3, T: 1, H: 4, E: 8, from: 31 }), // decoding
   ropeCase({ T: 3, H: 2, E: 64, from: 4093 }), // far out, where angles are large
   ropeCase({ T: 3, H: 2, E: 64, from: 4093, inverse: true }),
-  ropeCase({ T: 1024, H: 12, E: 64, bench: true }),
+  ropeCase({ B: 8, T: 1024, H: 12, E: 64, bench: true }),
 ];

@@ -33,7 +33,7 @@ export const cases: readonly KernelCase[] = [
   cacheCase(1, 9, 1, 33, 8), // decoding, the last free row
   cacheCase(2, 17, 5, 31, 7),
   cacheCase(3, 6, 6, 8, 0), // the whole cache
-  accumulateCase([1024, 768], true),
-  clearCase([1024, 768], true),
-  cacheCase(1, 2048, 1024, 256, 512, true),
+  accumulateCase([8192, 768], true),
+  clearCase([16384, 768], true),
+  cacheCase(8, 4096, 1024, 768, 512, true),
 ];

@@ -25,5 +25,5 @@ export const cases: readonly KernelCase[] = [
     inputs: [normal(9), extreme, normal(9)],
     tolerance,
   },
-  ...swigluCases([1024, 1408], true),
+  ...swigluCases([4096, 1408], true),
 ];

@@ -14,26 +14,33 @@ export function examplesOf(markdown: string): Example[] {
   }));
 }
 
+export interface ExpectedOutput {
+  readonly lines: readonly string[];
+  /** Whether every `console.log` of the top level says what it prints, so that there can be no other line. */
+  readonly complete: boolean;
+}
+
 /**
  * What an example says it prints: the comments that begin on the line where a `console.log(…)` statement of its top
  * level ends, or that follow it on lines of their own and begin with an arrow. The arrow is not part of the value.
  */
-export function expectedOutput(code: string): string[] {
+export function expectedOutput(code: string): ExpectedOutput {
   const { program, comments } = parseSync("example.ts", code);
   const lineOf = (offset: number) => code.slice(0, offset).split("\n").length;
-  const expected: string[] = [];
+  const lines: string[] = [];
+  let complete = true;
   for (const statement of program.body) {
     if (!code.slice(statement.start, statement.end).startsWith("console.log(")) continue;
+    const before = lines.length;
     let line = lineOf(statement.end);
-    for (const { start, end, value } of comments) {
-      if (start < statement.end) continue;
-      const arrow = /^\s*→ ?/.test(value);
-      const sameLine = lineOf(start) === line && lineOf(statement.end) === line;
-      const nextLine = arrow && lineOf(start) === line + 1;
+    for (const { start, end, value } of comments.filter((comment) => comment.start >= statement.end)) {
+      const sameLine = lineOf(start) === lineOf(statement.end);
+      const nextLine = /^\s*→/.test(value) && lineOf(start) === line + 1;
       if (!sameLine && !nextLine) break;
-      expected.push(value.replace(/^\s*(?:→ ?)?/, "").trimEnd());
+      lines.push(value.replace(/^\s*(?:→ ?)?/, "").trimEnd());
       line = lineOf(end);
     }
+    if (lines.length === before) complete = false;
   }
-  return expected;
+  return { lines, complete };
 }

@@ -29,6 +29,14 @@ const mayImport = {
 };
 
 /**
+ * What is built into a package instead of being installed beside it, and is therefore imported by path: kernels/ is not
+ * published, and the conformance package carries its cases.
+ *
+ * @type {Record<string, string[]>}
+ */
+const builtIn = { "backend-conformance": ["kernels/index.js"] };
+
+/**
  * Checks every import: its direction, that the package which is imported is declared where it is used, that no relative
  * import leaves its package, and that tensor runs where there is no Node. A package's tests may use any other package.
  *
@@ -50,50 +58,76 @@ export function checkImports(root) {
  * @param {import("./workspace.mjs").Manifest} manifest
  * @param {string[]} common the root's devDependencies, there for all tests
  */
-function checkPackage(root, { folder, name, dependencies, devDependencies }, common) {
+function checkPackage(root, manifest, common) {
+  const { folder, dependencies, devDependencies } = manifest;
+  const sources = sourcesOf(root, folder);
+  const shipped = sources.filter((file) => isShipped(folder, file));
+  const imports = shipped.flatMap((file) => importsOf(root, file).imports.map((specifier) => ({ file, specifier })));
+  return [
+    ...checkManifest(manifest, new Set(imports.map(({ specifier }) => packageOf(specifier)))),
+    ...shipped
+      .filter((file) => importsOf(root, file).computed)
+      .map((file) => `${file}: a dynamic import must name its module in a plain string`),
+    ...imports.flatMap(({ file, specifier }) => checkSpecifier(manifest, file, specifier)),
+    ...sources
+      .filter((file) => !shipped.includes(file))
+      .flatMap((file) => checkUndeclared(root, file, [...dependencies, ...devDependencies, ...common])),
+  ];
+}
+
+/**
+ * Whether a file is part of what its package offers, and no test, case or configuration.
+ *
+ * @param {string} folder
+ * @param {string} file
+ */
+function isShipped(folder, file) {
+  if (folder === "bench") return false;
+  if (folder === "kernels") return !/\/test\/|\/cases\.ts$/.test(file);
+  return file.startsWith(`${folder}/src/`);
+}
+
+/**
+ * @param {import("./workspace.mjs").Manifest} manifest
+ * @param {Set<string>} used packages that its sources import
+ */
+function checkManifest({ folder, name, dependencies }, used) {
   const short = name.replace("@slayer/", "");
+  if (short === "bench") return [];
+  const allowed = mayImport[short];
+  if (!allowed) return [`${folder}: no import direction for '${name}'; add it to tools/check/imports.mjs`];
   const problems = [];
-  const used = new Set();
-  const isTest = (/** @type {string} */ file) => /\/test\/|\.test\.ts$|\/cases\.ts$/.test(file);
-  const testDependencies = [...dependencies, ...devDependencies, ...common];
-  for (const file of sourcesOf(root, folder)) {
-    if (short === "bench" || isTest(file) || !file.startsWith(folder === "kernels" ? folder : `${folder}/src/`)) {
-      problems.push(...checkUndeclared(root, file, testDependencies));
-      continue;
-    }
-    const { imports, computed } = importsOf(root, file);
-    if (computed) problems.push(`${file}: a dynamic import must name its module in a plain string`);
-    for (const specifier of imports) {
-      if (specifier.startsWith(".")) {
-        const target = posix.join(posix.dirname(file), specifier);
-        if (!target.startsWith(`${folder}/`) || isTest(target)) {
-          problems.push(`${file}: relative import '${specifier}' leaves the package's sources`);
-        }
-        continue;
-      }
-      const imported = packageOf(specifier);
-      used.add(imported);
-      if (specifier.startsWith("node:")) {
-        if (short === "tensor") problems.push(`${file}: tensor runs everywhere, but imports '${specifier}'`);
-      } else if (!dependencies.includes(imported)) {
-        problems.push(`${file}: imports '${imported}', which ${folder}/package.json does not name in dependencies`);
-      }
-    }
-  }
-  const allowed = mayImport[short] ?? (short === "bench" ? undefined : []);
-  if (short !== "bench" && !(short in mayImport)) {
-    problems.push(`${folder}: no import direction for '${name}'; add it to tools/check/imports.mjs`);
-  }
   for (const dependency of dependencies.filter((d) => d.startsWith("@slayer/"))) {
-    if (allowed && !allowed.includes(dependency.replace("@slayer/", ""))) {
+    if (!allowed.includes(dependency.replace("@slayer/", ""))) {
       problems.push(`${folder}/package.json: ${name} must not depend on ${dependency}`);
     }
-    if (allowed && !used.has(dependency)) problems.push(`${folder}/package.json: ${dependency} is never imported`);
+    if (!used.has(dependency)) problems.push(`${folder}/package.json: ${dependency} is never imported`);
   }
   if (short === "tensor" && dependencies.length > 0) {
     problems.push(`${folder}/package.json: tensor has no dependency, but names ${dependencies.join(", ")}`);
   }
   return problems;
+}
+
+/**
+ * @param {import("./workspace.mjs").Manifest} manifest
+ * @param {string} file
+ * @param {string} specifier
+ */
+function checkSpecifier({ folder, name, dependencies }, file, specifier) {
+  const short = name.replace("@slayer/", "");
+  if (specifier.startsWith(".")) {
+    const target = posix.join(posix.dirname(file), specifier);
+    const inside = folder === "kernels" ? target.startsWith("kernels/") : target.startsWith(`${folder}/src/`);
+    if (inside || target === `${folder}/package.json` || builtIn[short]?.includes(target)) return [];
+    return [`${file}: relative import '${specifier}' leaves the package's sources`];
+  }
+  if (specifier.startsWith("node:")) {
+    return short === "tensor" ? [`${file}: tensor runs everywhere, but imports '${specifier}'`] : [];
+  }
+  const imported = packageOf(specifier);
+  if (dependencies.includes(imported)) return [];
+  return [`${file}: imports '${imported}', which ${folder}/package.json does not name in dependencies`];
 }
 
 /**
@@ -130,6 +164,7 @@ function importsOf(root, file) {
 /** @param {string} specifier */
 function packageOf(specifier) {
   if (builtinModules.includes(specifier)) return `${specifier} (write node:${specifier})`;
+  if (specifier.startsWith("/")) return specifier;
   return specifier
     .split("/")
     .slice(0, specifier.startsWith("@") ? 2 : 1)

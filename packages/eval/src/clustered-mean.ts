@@ -5,7 +5,7 @@
  *     mean m = Σ s_w / Σ n_w
  *     standard error = √( W/(W−1) · Σ (s_w − m·n_w)² ) / Σ n_w
  *
- * the linearised variance of a ratio (Cochran, Sampling Techniques, 1977, §6.3; for evaluations: Miller, "Adding Error
+ * the linearised variance of a ratio (Cochran, Sampling Techniques, 1977, ch. 6; for evaluations: Miller, "Adding Error
  * Bars to Evals", arXiv:2411.00640, clustered). Observations of one cluster may depend on one another; clusters may not.
  * For equal n_w it is the standard deviation of the cluster means over √W. Null for one cluster.
  */

@@ -13,7 +13,7 @@ export interface BootstrapOptions {
 }
 
 /**
- * Percentile bootstrap (Efron 1979) of K means over the same S samples. Sample s contributes `counts[s]` observations
+ * Percentile bootstrap (Efron and Tibshirani 1993, ch. 13) of K means over the same S samples. Sample s contributes `counts[s]` observations
  * whose sums are `sums[s]` [K]; mean k is Σ_s sums[s][k] / Σ_s counts[s]. A resample draws S whole samples with
  * replacement, so that observations of one sample, which resemble one another, stay together. The interval's ends are
  * quantiles of the resampled means, linear between order statistics.

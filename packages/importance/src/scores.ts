@@ -47,7 +47,7 @@ export interface AngularScores {
   readonly runs: readonly BlockRun[];
 }
 
-/** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887, eq. 7); among equals the first. */
+/** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887); among equals the first. */
 export function bestRuns(distances: AngularScores["distances"]): BlockRun[] {
   const L = distances.length - 1;
   return Array.from({ length: L }, (_, i) => {

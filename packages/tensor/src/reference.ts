@@ -59,6 +59,7 @@ export function createReferenceBackend(options: ReferenceOptions = {}): Backend 
     read: async (buffer, offset, bytes) => new Uint8Array(host(buffer).slice(offset, offset + bytes)),
     prepare: async (plan, bindings) => bind(plan, bindings, options),
     async run(executable, signal) {
+      signal?.throwIfAborted();
       let since = performance.now();
       for (const step of (executable as ReferenceExecutable).steps) {
         step();
@@ -88,12 +89,10 @@ function bind(plan: Plan, bindings: Bindings, { poison, onTouch }: ReferenceOpti
     const inputs = step.inputs.map(view);
     const outputs = step.outputs.map(view);
     const touched = [...step.inputs, ...step.outputs].filter((o) => o.place.in === "arena");
-    const poisoned = poison
-      ? step.frees.map(([at, bytes]) => new Float32Array(host(bindings.arena), at, bytes / 4))
-      : [];
+    const poisoned = poison ? step.frees.map(([at, bytes]) => new Uint8Array(host(bindings.arena), at, bytes)) : [];
     return () => {
       reference(inputs, outputs, step.attrs);
-      for (const range of poisoned) range.fill(NaN);
+      for (const range of poisoned) range.fill(0xff); // NaN in f32 and in f64
       if (onTouch) for (const o of touched) onTouch((o.place as { offset: number }).offset, view(o).data.byteLength);
     };
   });

@@ -40,6 +40,15 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i]);
 }
 
+/** Equal as matrices [rows, columns]: all that ops need of a gradient, whose leading dims may have been merged. */
+export function sameMatrix(a: Shape, b: Shape): boolean {
+  return rows(a) === rows(b) && columns(a) === columns(b);
+}
+
+export function sameDType(...types: readonly TensorType[]): boolean {
+  return types.every((t) => t.dtype === types[0]!.dtype);
+}
+
 export function formatType(t: TensorType): string {
   return `${t.dtype}[${t.shape.join(",")}]`;
 }

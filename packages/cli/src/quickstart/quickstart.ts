@@ -1,7 +1,7 @@
 import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Checkpoint, parameterCount, writeFileAtomic } from "@slayer/checkpoint";
-import { Corpus, isHeldOut, Tokenizer, trainBpe } from "@slayer/data";
+import { isHeldOut, Tokenizer, trainBpe } from "@slayer/data";
 import { perplexity } from "@slayer/eval";
 import { angularDistances } from "@slayer/importance";
 import { loadWeights } from "@slayer/model";
@@ -33,6 +33,16 @@ export const DEFAULT_BUDGET: QuickstartBudget = {
   heldOutTokens: 8192,
 };
 
+/** Shows that everything runs; learns little. */
+export const SMALL_BUDGET: QuickstartBudget = {
+  vocabSize: 320,
+  sequenceLength: 32,
+  batch: 4,
+  baseSteps: 6,
+  postSteps: 2,
+  heldOutTokens: 512,
+};
+
 export interface QuickstartHooks {
   signal?: AbortSignal;
   /** A heading: what begins now. */
@@ -55,10 +65,27 @@ export interface QuickstartRun {
   general_after: number;
 }
 
-interface HeldOut {
-  general: Int32Array;
-  domain: Int32Array;
+/** The base model and its held-out losses before any post-training. */
+export interface QuickstartBase {
+  parameters: number;
+  general: number;
+  domain: number;
+  seconds: number;
 }
+
+interface HeldOutText {
+  ids: Int32Array;
+  /** UTF-8 length. */
+  bytes: number;
+}
+
+interface HeldOut {
+  general: HeldOutText;
+  domain: HeldOutText;
+}
+
+/** More than the runs get through; every run tokenizes them once. */
+const TRAINING_DOCUMENTS = 120;
 
 const MARKER = "quickstart.json";
 
@@ -72,7 +99,7 @@ export async function quickstart(
   seed: number,
   budget: QuickstartBudget,
   hooks: QuickstartHooks,
-): Promise<{ base: { parameters: number; general: number; domain: number; seconds: number }; runs: QuickstartRun[] }> {
+): Promise<{ base: QuickstartBase; runs: QuickstartRun[] }> {
   const { stage, say, signal } = hooks;
   await clearOutput(out);
 
@@ -82,17 +109,29 @@ export async function quickstart(
   stage("Base model: trained from scratch on the prose");
   const options = { backend, seed, budget, hooks };
   const base = join(out, "base", "model");
-  const baseTrained = await trainRun(join(out, "base-init"), join(out, "base"), files.general, "all", budget.baseSteps, 3e-3, "base", options);
+  const baseTrained = await trainRun(
+    join(out, "base-init"),
+    join(out, "base"),
+    files.general,
+    "all",
+    budget.baseSteps,
+    3e-3,
+    "base",
+    options,
+  );
   const before = await losses(base, backend, budget, heldOut, signal);
   const checkpoint = await Checkpoint.open(base);
   const { config } = checkpoint;
   const { total } = parameterCount(config);
-  say(`${total} parameters in ${config.blocks} blocks; held-out loss: prose ${before.general.toFixed(3)}, code ${before.domain.toFixed(3)} nats per token`);
+  say(
+    `${total} parameters in ${config.blocks} blocks; held-out loss: prose ${before.general.toFixed(3)}, code ${before.domain.toFixed(3)} nats per token`,
+  );
 
   stage("Importance: angular distance of each block on held-out prose");
-  const scores = await importance(checkpoint, backend, budget, heldOut.general, hooks);
+  const scores = await importance(checkpoint, backend, budget, heldOut.general.ids, hooks);
   await writeFileAtomic(join(out, "scores.json"), `${JSON.stringify(scores)}\n`);
-  for (const { block, value } of scores.blocks) say(`  block ${block}  ${"█".repeat(Math.round(value * 100))} ${value.toFixed(4)}`);
+  for (const { block, value } of scores.blocks)
+    say(`  block ${block}  ${"█".repeat(Math.round(value * 100))} ${value.toFixed(4)}`);
 
   const plans: Record<string, SurgeryPlan> = {
     slayer: planSlayer(config, { groups: 2, groupSize: 2, prune: 1 }),
@@ -107,11 +146,11 @@ export async function quickstart(
     const surgery = await Checkpoint.open(expanded);
     const report = await verify(checkpoint, surgery, { plan });
     await surgery.close();
-    if (report.problems.length > 0) throw new Error(`verify found: ${report.problems.map(({ message }) => message).join("; ")}`);
+    if (!report.ok) throw new Error(`verify found: ${report.problems.map(({ message }) => message).join("; ")}`);
     const start = await losses(expanded, backend, budget, heldOut, signal);
     say(`every tensor proven; before training: prose ${start.general.toFixed(3)}, code ${start.domain.toFixed(3)}`);
     const summary = describePlan(plan, config);
-    const counts = { total: summary.parameters.total, trainable: summary.parameters.trainable };
+    const counts = { total: summary.parameters.total, trainable: summary.trainable.parameters };
     runs.push(await postTrain(recipe, recipe, expanded, "provenance", counts));
   }
   stage("Plain fine-tuning of everything on the code, with the same budget");
@@ -146,8 +185,14 @@ export async function quickstart(
 
 /** An earlier quickstart's directory is replaced; anything else is left alone. */
 async function clearOutput(out: string): Promise<void> {
-  const exists = await access(out).then(() => true, () => false);
-  const ours = await access(join(out, MARKER)).then(() => true, () => false);
+  const exists = await access(out).then(
+    () => true,
+    () => false,
+  );
+  const ours = await access(join(out, MARKER)).then(
+    () => true,
+    () => false,
+  );
   if (exists && !ours) throw new QuickstartError(`${out} exists and is not a quickstart's: choose another --out`);
   await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
@@ -162,27 +207,42 @@ export class QuickstartError extends Error {
 async function prepareText(out: string, budget: QuickstartBudget, say: (line: string) => void) {
   const texts = await quickstartTexts();
   const split = (documents: string[]) => ({
-    training: documents.filter((text) => !isHeldOut(text, 0.1)),
+    training: documents.filter((text) => !isHeldOut(text, 0.1)).slice(0, TRAINING_DOCUMENTS),
     heldOut: documents.filter((text) => isHeldOut(text, 0.1)),
   });
   const general = split(texts.prose);
   const domain = split(texts.code);
-  const tokenizerFiles = trainBpe([...general.training, ...domain.training], { vocabSize: budget.vocabSize, bosToken: null });
+  const tokenizerFiles = trainBpe([...general.training, ...domain.training], {
+    vocabSize: budget.vocabSize,
+    bosToken: null,
+  });
   const tokenizer = Tokenizer.parse(JSON.stringify(tokenizerFiles.tokenizerJson), tokenizerFiles.tokenizerConfig);
   const files = { general: join(out, "prose.jsonl"), domain: join(out, "code.jsonl") };
-  for (const [file, documents] of [[files.general, general.training], [files.domain, domain.training]] as const) {
+  for (const [file, documents] of [
+    [files.general, general.training],
+    [files.domain, domain.training],
+  ] as const) {
     await writeFileAtomic(file, documents.map((text) => `${JSON.stringify({ text })}\n`).join(""));
   }
-  const ids = async (documents: string[]) => {
-    const { tokens } = await Corpus.build(documents.map((text) => ({ text })), tokenizer);
-    return tokens.slice(0, budget.heldOutTokens);
-  };
-  const heldOut: HeldOut = { general: await ids(general.heldOut), domain: await ids(domain.heldOut) };
+  const encode = (documents: string[]) => heldOutText(documents, tokenizer, budget.heldOutTokens);
+  const heldOut: HeldOut = { general: encode(general.heldOut), domain: encode(domain.heldOut) };
   const describe = (name: string, { training, heldOut: held }: { training: string[]; heldOut: string[] }) =>
     `${name}: ${training.length} documents to train on, ${held.length} held out by hash`;
   say(`${describe("prose", general)}; ${describe("code", domain)}; byte-level BPE of ${tokenizer.vocabSize} tokens`);
   await writeRandomModel(join(out, "base-init"), baseConfig(tokenizer.vocabSize, tokenizer.eosId!), tokenizerFiles, 1);
   return { files, heldOut };
+}
+
+/** The first documents, whole, that come to at least `tokens` tokens. */
+function heldOutText(documents: readonly string[], tokenizer: Tokenizer, tokens: number): HeldOutText {
+  const ids: number[] = [];
+  let bytes = 0;
+  for (const text of documents) {
+    if (ids.length >= tokens) break;
+    ids.push(...tokenizer.encode(text));
+    bytes += Buffer.byteLength(text);
+  }
+  return { ids: Int32Array.from(ids), bytes };
 }
 
 function trainRun(
@@ -193,7 +253,12 @@ function trainRun(
   steps: number,
   lr: number,
   label: string,
-  { backend, seed, budget, hooks }: { backend: Backend; seed: number; budget: QuickstartBudget; hooks: QuickstartHooks },
+  {
+    backend,
+    seed,
+    budget,
+    hooks,
+  }: { backend: Backend; seed: number; budget: QuickstartBudget; hooks: QuickstartHooks },
 ) {
   const recipe = checkRecipe(
     {
@@ -228,8 +293,9 @@ async function losses(
   const store = new Store(backend);
   try {
     await loadWeights(checkpoint, store);
-    const loss = async (ids: Int32Array) =>
-      (await perplexity(checkpoint.config, store, ids, { sequenceLength, ...(signal && { signal }) })).nats_per_token;
+    const loss = async ({ ids, bytes }: HeldOutText) =>
+      (await perplexity(checkpoint.config, store, ids, { sequenceLength, bytes, ...(signal && { signal }) }))
+        .nats_per_token;
     return { general: await loss(heldOut.general), domain: await loss(heldOut.domain) };
   } finally {
     store.free();

@@ -17,7 +17,8 @@ const SHORTEST_COMMENT = 80;
 /** Documents of about 4,000 characters, in a fixed order. */
 export async function quickstartTexts(): Promise<Texts> {
   const comments: string[] = [];
-  for (const file of await filesUnder(packageDirectory("@types/node"), ".d.ts")) comments.push(...docComments(await readFile(file, "utf8")));
+  for (const file of await filesUnder(packageDirectory("@types/node"), ".d.ts"))
+    comments.push(...docComments(await readFile(file, "utf8")));
   const code: string[] = [];
   const sources = await filesUnder(join(packageDirectory("zod"), "src"), ".ts");
   // Tests and the message tables of fifty languages repeat themselves too much to learn from.

@@ -1,7 +1,9 @@
+import type { TypedArray } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { operandBytes, type Attrs, type OpDefinition, type View } from "../op.js";
-import { expectShape, size, type TensorType } from "../shape.js";
+import { expectShape, sameDType, size, type TensorType } from "../shape.js";
 import { attentionBackwardOp } from "./attention-backward.js";
+import { matmulF64 } from "./matmul-loops.js";
 
 export { attentionBackwardOp };
 
@@ -42,7 +44,7 @@ export function attentionSizes(q: TensorType | View, k: TensorType | View, attrs
 }
 
 /** The keys lo..hi that a row at `position` may see by order and window alone. */
-export function visible(position: number, window: number): [number, number] {
+function visible(position: number, window: number): [number, number] {
   return [window > 0 ? Math.max(0, position - window + 1) : 0, position];
 }
 
@@ -61,8 +63,10 @@ export const attentionOp: OpDefinition = {
     const kv = [k!, v!].every(
       (t) => t.shape.length === 3 && t.shape[0] === B && t.shape[1] === S && t.shape[2] === K * E,
     );
-    const ok = q!.shape.length === 3 && kv && Number.isInteger(E) && H % K === 0 && (attrs.offset ? T <= S : T === S);
-    expectShape(ok, "attention", "q [B,T,H·E], k and v [B,S,K·E], H a multiple of K", q!, k!, v!);
+    const heads = Number.isInteger(E) && H % K === 0 && sameDType(q!, k!, v!);
+    const ok = q!.shape.length === 3 && kv && heads && (attrs.offset ? T <= S : T === S);
+    const wanted = `q [B,T,H·E], k and v [B,${attrs.offset ? "S≥T" : "T"},K·E] of one type, H = ${H}, K = ${K}, H a multiple of K`;
+    expectShape(ok, "attention", wanted, q!, k!, v!);
     if (extra) {
       const fits = extra.dtype === "i32" && size(extra.shape) === (attrs.offset ? 1 : B * S);
       expectShape(fits, "attention", attrs.offset ? "offset i32 [1]" : "segments i32 [B,S]", extra);
@@ -90,41 +94,77 @@ export const attentionOp: OpDefinition = {
 
   reference([q, k, v, extra], [o, lse], attrs) {
     const { B, T, S, H, K, E } = attentionSizes(q!, k!, attrs);
-    const scale = attrs.scale as number;
-    const [qData, kData, vData, oData, lseData] = [q!.data, k!.data, v!.data, o!.data, lse!.data];
     const offset = attrs.offset ? extra!.data[0]! : 0;
-    if (offset < 0 || offset + T > S)
+    if (offset < 0 || offset + T > S) {
       throw new RangeError(`attention: rows at ${offset}..${offset + T - 1}, keys 0..${S - 1}`);
-    const segments = attrs.segments ? extra!.data : null;
-    const scores = new Float64Array(S);
-    const sums = new Float64Array(E);
+    }
+    const scores = new Float64Array(PANEL * S);
+    const product = new Float64Array(PANEL * E);
     for (let b = 0; b < B; b++) {
+      const segments = attrs.segments ? extra!.data.subarray(b * S, (b + 1) * S) : null;
       for (let h = 0; h < H; h++) {
         const kvHead = Math.floor(h / (H / K));
-        for (let i = 0; i < T; i++) {
-          const qi = ((b * T + i) * H + h) * E;
-          const [lo, hi] = visible(offset + i, attrs.window as number);
-          let max = -Infinity;
-          for (let j = lo; j <= hi; j++) {
-            const kj = ((b * S + j) * K + kvHead) * E;
-            let dot = 0;
-            for (let e = 0; e < E; e++) dot += qData[qi + e]! * kData[kj + e]!;
-            const other = segments !== null && segments[b * S + j] !== segments[b * S + i];
-            scores[j] = other ? -Infinity : dot * scale;
-            if (scores[j]! > max) max = scores[j]!;
+        const keys = packHead(k!.data, b * S, S, kvHead, K, E);
+        for (let i = 0; i < T; i += PANEL) {
+          const rows = Math.min(PANEL, T - i);
+          const seen = offset + i + rows;
+          matmulF64(packHead(q!.data, b * T + i, rows, h, H, E), keys, scores, rows, seen, E);
+          for (let r = 0; r < rows; r++) {
+            const row = scores.subarray(r * seen, (r + 1) * seen);
+            lse!.data[(b * H + h) * T + i + r] = softmax(row, offset + i + r, attrs, segments);
           }
-          let total = 0;
-          sums.fill(0);
-          for (let j = lo; j <= hi; j++) {
-            const weight = Math.exp(scores[j]! - max);
-            total += weight;
-            const vj = ((b * S + j) * K + kvHead) * E;
-            for (let e = 0; e < E; e++) sums[e]! += weight * vData[vj + e]!;
+          const valuesT = packHead(v!.data, b * S, seen, kvHead, K, E, true);
+          matmulF64(scores, valuesT, product, rows, E, seen);
+          for (let r = 0; r < rows; r++) {
+            o!.data.set(product.subarray(r * E, (r + 1) * E), ((b * T + i + r) * H + h) * E);
           }
-          for (let e = 0; e < E; e++) oData[qi + e] = sums[e]! / total;
-          lseData[(b * H + h) * T + i] = max + Math.log(total);
         }
       }
     }
   },
 };
+
+/** Rows of queries taken at a time; scores exist for one panel only. */
+export const PANEL = 32;
+
+/**
+ * One head of `rows` rows from `first` on, as f64 [rows, E], or [E, rows] transposed. In `data` a row holds `heads` heads.
+ */
+export function packHead(
+  data: TypedArray,
+  first: number,
+  rows: number,
+  head: number,
+  heads: number,
+  E: number,
+  transpose = false,
+): Float64Array {
+  const out = new Float64Array(rows * E);
+  for (let r = 0; r < rows; r++) {
+    const at = ((first + r) * heads + head) * E;
+    if (transpose) for (let e = 0; e < E; e++) out[e * rows + r] = data[at + e]!;
+    else for (let e = 0; e < E; e++) out[r * E + e] = data[at + e]!;
+  }
+  return out;
+}
+
+/** Turns a row of products q·k, by key, into probabilities, 0 where the key is not seen; returns the log-sum-exp. */
+function softmax(row: Float64Array, position: number, attrs: Attrs, segments: TypedArray | null): number {
+  maskAndScale(row, position, attrs, segments);
+  let max = -Infinity;
+  for (let j = 0; j < row.length; j++) if (row[j]! > max) max = row[j]!;
+  let total = 0;
+  for (let j = 0; j < row.length; j++) total += row[j] = Math.exp(row[j]! - max);
+  for (let j = 0; j < row.length; j++) row[j]! /= total;
+  return max + Math.log(total);
+}
+
+/** Scales a row of products q·k by key, and makes those −∞ that the row at `position` does not see. */
+export function maskAndScale(row: Float64Array, position: number, attrs: Attrs, segments: TypedArray | null): void {
+  const scale = attrs.scale as number;
+  const [lo, hi] = visible(position, attrs.window as number);
+  for (let j = 0; j < row.length; j++) {
+    const hidden = j < lo || j > hi || (segments !== null && segments[j] !== segments[position]);
+    row[j] = hidden ? -Infinity : row[j]! * scale;
+  }
+}

@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows } from "../shape.js";
+import { columns, expectShape, rows, sameDType } from "../shape.js";
 
 /** y [..., D] = x [..., D] + b [D]. */
 export function addBias(x: Tensor, b: Tensor): Tensor {
@@ -14,7 +14,8 @@ function sumRows(x: Tensor): Tensor {
 
 export const addBiasOp: OpDefinition = {
   infer([x, b]) {
-    expectShape(b!.shape.length === 1 && b!.shape[0] === columns(x!.shape), "add_bias", "x [..., D], b [D]", x!, b!);
+    const ok = b!.shape.length === 1 && b!.shape[0] === columns(x!.shape) && sameDType(x!, b!);
+    expectShape(ok, "add_bias", "x [..., D], b [D] of one type", x!, b!);
     return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   cost: ([x, b], [y]) => elementwiseCost(1, y!, [x!, b!, y!]),

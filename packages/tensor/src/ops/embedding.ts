@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { operandBytes, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows } from "../shape.js";
+import { columns, expectShape, rows, size } from "../shape.js";
 
 /** y [..., D] = table [V, D] at ids i32 [...]. Ids outside 0..V-1 are an error in the reference executor. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
@@ -33,7 +33,11 @@ export const embeddingOp: OpDefinition = {
 
 /** dtable [rows, D]: row v = Σ of dy over the positions whose id is v. Operands dy [..., D], ids i32. */
 export const embeddingBackwardOp: OpDefinition = {
-  infer: ([dy], { rows: v }) => [{ shape: [v as number, columns(dy!.shape)], dtype: dy!.dtype }],
+  infer([dy, ids], { rows: v }) {
+    const ok = ids!.dtype === "i32" && size(ids!.shape) === rows(dy!.shape);
+    expectShape(ok, "embedding_backward", "dy [..., D], ids i32 [...]", dy!, ids!);
+    return [{ shape: [v as number, columns(dy!.shape)], dtype: dy!.dtype }];
+  },
   cost: ([dy, ids], [dtable]) => ({
     flops: operandBytes(dy!) / (dy!.dtype === "f64" ? 8 : 4),
     matmulFlops: 0,

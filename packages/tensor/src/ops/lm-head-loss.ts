@@ -1,8 +1,8 @@
 import type { TypedArray } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { operandBytes, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, size } from "../shape.js";
-import { matmulF64, packF64 } from "./matmul-loops.js";
+import { columns, expectShape, rows, sameDType, size } from "../shape.js";
+import { matmulF64, packF64, transposed } from "./matmul-loops.js";
 
 /** Targets of this value are not scored: loss and gradient 0 there. (As PyTorch's cross_entropy.) */
 export const IGNORE_TARGET = -100;
@@ -16,7 +16,7 @@ export function lmHeadLoss(h: Tensor, w: Tensor, targets: Tensor): Tensor {
   return h.graph.apply("lm_head_loss", [h, w, targets])[0]!;
 }
 
-const PANEL = 32;
+const PANEL = 64;
 
 /** Calls `body` with the logits of each panel of rows, f64 [count, V] row-major. W stays packed in slot 1. */
 function forEachPanel(
@@ -39,7 +39,8 @@ function forEachPanel(
 
 export const lmHeadLossOp: OpDefinition = {
   infer([h, w, targets]) {
-    const ok = columns(h!.shape) === columns(w!.shape) && targets!.dtype === "i32" && w!.shape.length === 2;
+    const types = sameDType(h!, w!) && targets!.dtype === "i32";
+    const ok = types && columns(h!.shape) === columns(w!.shape) && w!.shape.length === 2;
     expectShape(
       ok && size(targets!.shape) === rows(h!.shape),
       "lm_head_loss",
@@ -89,8 +90,13 @@ export const lmHeadLossOp: OpDefinition = {
  * Operands dnll [N], h [..., D], W [V, D], targets, log-sum-exp [N].
  */
 export const lmHeadLossBackwardOp: OpDefinition = {
-  infer([, h, w], { hidden, weight }) {
+  infer([dnll, h, w, targets, lse], { hidden, weight }) {
     const dtype = h!.dtype;
+    const n = rows(h!.shape);
+    const perToken = [dnll!, targets!, lse!].every((t) => size(t.shape) === n) && targets!.dtype === "i32";
+    const ok = perToken && w!.shape.length === 2 && columns(h!.shape) === columns(w!.shape);
+    const wanted = "dnll [N], h [..., D], W [V, D], targets i32 [...], log-sum-exp [N]";
+    expectShape(ok, "lm_head_loss_backward", wanted, dnll!, h!, w!, targets!, lse!);
     return [...(hidden ? [{ shape: h!.shape, dtype }] : []), ...(weight ? [{ shape: w!.shape, dtype }] : [])];
   },
   // Computing the logits again is work, but not model FLOPs.
@@ -105,8 +111,9 @@ export const lmHeadLossBackwardOp: OpDefinition = {
     const [v, d] = w!.shape as [number, number];
     const [hData, wData] = [h!.data, w!.data];
     const dh = hidden ? outputs[0]!.data : null;
-    const sums = new Float64Array(d);
     const dw = weight ? new Float64Array(v * d) : null;
+    const weightT = hidden ? transposed(Float64Array.from(wData), v, d) : null;
+    const product = new Float64Array(Math.max(v, PANEL) * d);
     forEachPanel(h!.data, w!.data, targets!.data.length, v, d, (g, first, count) => {
       for (let i = 0; i < count; i++) {
         const target = targets!.data[first + i]!;
@@ -114,17 +121,14 @@ export const lmHeadLossBackwardOp: OpDefinition = {
         for (let j = 0; j < v; j++) g[i * v + j] = scale * Math.exp(g[i * v + j]! - lse!.data[first + i]!);
         if (scale !== 0) g[i * v + target]! -= scale;
       }
-      // dh: rows of g times W; dW: columns of g times rows of h. Both run along D, where memory is contiguous.
-      for (let i = 0; i < count; i++) {
-        const row = (first + i) * d;
-        sums.fill(0);
-        for (let j = 0; j < v; j++) {
-          const gij = g[i * v + j]!;
-          const at = j * d;
-          if (dh) for (let p = 0; p < d; p++) sums[p]! += gij * wData[at + p]!;
-          if (dw) for (let p = 0; p < d; p++) dw[at + p]! += gij * hData[row + p]!;
-        }
-        dh?.set(sums, row);
+      if (dh && weightT) {
+        matmulF64(g, weightT, product, count, d, v);
+        dh.set(product.subarray(0, count * d), first * d);
+      }
+      if (dw) {
+        const rowsOfH = Float64Array.from(hData.subarray(first * d, (first + count) * d));
+        matmulF64(transposed(g, count, v), transposed(rowsOfH, count, d), product, v, d, count);
+        for (let j = 0; j < dw.length; j++) dw[j]! += product[j]!;
       }
     });
     if (dw) outputs[hidden ? 1 : 0]!.data.set(dw);

@@ -26,6 +26,13 @@ export function packF64(source: TypedArray, r: number, c: number, transpose: boo
   return out;
 }
 
+/** The transpose [c, r] of the first r·c elements. */
+export function transposed(source: Float64Array, r: number, c: number): Float64Array {
+  const out = new Float64Array(r * c);
+  for (let i = 0; i < r; i++) for (let j = 0; j < c; j++) out[j * r + i] = source[i * c + j]!;
+  return out;
+}
+
 /**
  * C [m, n] = A [m, k]·Bᵀ with B [n, k]: each element one f64 dot product in order of k, rounded once on storing.
  * Two rows by four columns at a time: eight accumulators keep the scalar unit busy and stay in registers.

@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { operandBytes, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows } from "../shape.js";
+import { columns, expectShape, rows, sameDType } from "../shape.js";
 import { matmulF64, packF64 } from "./matmul-loops.js";
 
 /**
@@ -17,7 +17,8 @@ export const matmulOp: OpDefinition = {
   infer([a, b], { transposeA, transposeB }) {
     const k = transposeA ? rows(a!.shape) : columns(a!.shape);
     const [kB, n] = transposeB ? [columns(b!.shape), rows(b!.shape)] : [rows(b!.shape), columns(b!.shape)];
-    expectShape(k === kB, "matmul", `the same inner extent, not ${k} and ${kB},`, a!, b!);
+    expectShape(sameDType(a!, b!), "matmul", "operands of one type", a!, b!);
+    expectShape(k === kB, "matmul", `the same inner extent, not ${k} and ${kB}`, a!, b!);
     const leading = transposeA ? [columns(a!.shape)] : a!.shape.slice(0, -1);
     return [{ shape: [...leading, n], dtype: a!.dtype }];
   },

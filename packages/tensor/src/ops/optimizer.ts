@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { expectShape, sameShape, size } from "../shape.js";
+import { expectShape, sameDType, sameShape, size } from "../shape.js";
 
 /** s [1] = Σ x²: one range's share of the squared global gradient norm. */
 export function sumOfSquares(x: Tensor): Tensor {
@@ -63,12 +63,12 @@ export const clipFactorOp: OpDefinition = {
 export const adamwOp: OpDefinition = {
   mutates: [0, 2, 3],
   infer([p, g, m, v, factor, step]) {
-    const same = [g!, m!, v!].every((t) => sameShape(t.shape, p!.shape));
+    const same = [g!, m!, v!].every((t) => sameShape(t.shape, p!.shape)) && sameDType(p!, g!, m!, v!, factor!, step!);
     const scalars = size(factor!.shape) === 1 && size(step!.shape) === 3;
     expectShape(
       same && scalars,
       "adamw",
-      "p, g, m, v of one shape, factor [1], step [3]",
+      "p, g, m, v of one shape, factor [1], step [3], all of one type",
       p!,
       g!,
       m!,

@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows } from "../shape.js";
+import { columns, expectShape, rows, sameDType, sameMatrix, size } from "../shape.js";
 
 /**
  * RMSNorm (Zhang & Sennrich 2019): y = x · r · w with r = (mean(x²) + eps)^(-1/2) per row.
@@ -12,7 +12,8 @@ export function rmsnorm(x: Tensor, w: Tensor, eps: number): Tensor {
 
 export const rmsnormOp: OpDefinition = {
   infer([x, w]) {
-    expectShape(w!.shape.length === 1 && w!.shape[0] === columns(x!.shape), "rmsnorm", "x [..., D], w [D]", x!, w!);
+    const ok = w!.shape.length === 1 && w!.shape[0] === columns(x!.shape) && sameDType(x!, w!);
+    expectShape(ok, "rmsnorm", "x [..., D], w [D] of one type", x!, w!);
     return [
       { shape: x!.shape, dtype: x!.dtype },
       { shape: [rows(x!.shape)], dtype: x!.dtype },
@@ -42,7 +43,12 @@ export const rmsnormOp: OpDefinition = {
 
 /** dx = r·(w∘dy − x·r²·mean(w∘dy∘x)). Operands dy, x [..., D], w [D], r [rows]. */
 export const rmsnormBackwardInputOp: OpDefinition = {
-  infer: ([dy]) => [{ shape: dy!.shape, dtype: dy!.dtype }],
+  infer([dy, x, w, r]) {
+    const d = columns(dy!.shape);
+    const ok = sameMatrix(dy!.shape, x!.shape) && size(w!.shape) === d && size(r!.shape) === rows(dy!.shape);
+    expectShape(ok, "rmsnorm_backward_input", "dy and x [..., D], w [D], r [rows]", dy!, x!, w!, r!);
+    return [{ shape: dy!.shape, dtype: dy!.dtype }];
+  },
   cost: ([dy, x, w, r], [dx]) => elementwiseCost(7, x!, [dy!, x!, w!, r!, dx!]),
   reference([dy, x, w, r], [dx]) {
     const d = w!.data.length;
@@ -60,7 +66,11 @@ export const rmsnormBackwardInputOp: OpDefinition = {
 
 /** dw [D] = Σ over rows of dy∘x·r. Operands dy, x [..., D], r [rows]. */
 export const rmsnormBackwardWeightOp: OpDefinition = {
-  infer: ([dy]) => [{ shape: [columns(dy!.shape)], dtype: dy!.dtype }],
+  infer([dy, x, r]) {
+    const ok = sameMatrix(dy!.shape, x!.shape) && size(r!.shape) === rows(dy!.shape);
+    expectShape(ok, "rmsnorm_backward_weight", "dy and x [..., D], r [rows]", dy!, x!, r!);
+    return [{ shape: [columns(dy!.shape)], dtype: dy!.dtype }];
+  },
   cost: ([dy, x, r], [dw]) => elementwiseCost(3, x!, [dy!, x!, r!, dw!]),
   reference([dy, x, r], [dw]) {
     const d = dw!.data.length;

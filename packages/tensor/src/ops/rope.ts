@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, size } from "../shape.js";
+import { columns, expectShape, rows, sameDType, size } from "../shape.js";
 
 /**
  * Rotary position embedding (Su et al. 2021) in the half-split layout of Llama checkpoints: in each head of size E, the
@@ -16,6 +16,7 @@ export const ropeOp: OpDefinition = {
     const ok =
       rows(x!.shape) === size(positions!.shape) &&
       positions!.dtype === "i32" &&
+      sameDType(x!, frequencies!) &&
       columns(x!.shape) % (2 * size(frequencies!.shape)) === 0;
     expectShape(ok, "rope", "x [B,T,H·E], positions i32 [B,T], frequencies [E/2]", x!, positions!, frequencies!);
     return [{ shape: x!.shape, dtype: x!.dtype }];

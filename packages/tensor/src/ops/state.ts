@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, operandBytes, type OpDefinition } from "../op.js";
-import { expectShape, sameShape } from "../shape.js";
+import { expectShape, sameDType, sameShape, size } from "../shape.js";
 
 /** target += x, in place; target is state. Gradient accumulation over micro-batches. */
 export function accumulate(target: Tensor, x: Tensor): void {
@@ -22,7 +22,8 @@ export function cacheWrite(cache: Tensor, x: Tensor, offset: Tensor): void {
 export const accumulateOp: OpDefinition = {
   mutates: [0],
   infer([target, x]) {
-    expectShape(sameShape(target!.shape, x!.shape), "accumulate", "two operands of one shape", target!, x!);
+    const ok = sameShape(target!.shape, x!.shape) && sameDType(target!, x!);
+    expectShape(ok, "accumulate", "two operands of one type", target!, x!);
     return [];
   },
   cost: ([target, x]) => elementwiseCost(1, x!, [target!, target!, x!]),
@@ -47,7 +48,7 @@ export const cacheWriteOp: OpDefinition = {
     const [bx, t, dx] = x!.shape;
     const ok = cache!.shape.length === 3 && x!.shape.length === 3 && b === bx && d === dx && t! <= s!;
     expectShape(
-      ok && offset!.dtype === "i32",
+      ok && sameDType(cache!, x!) && offset!.dtype === "i32" && size(offset!.shape) === 1,
       "cache_write",
       "cache [B,S,D], x [B,T≤S,D], offset i32 [1]",
       cache!,

@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { expectShape, size, type Shape } from "../shape.js";
+import { expectShape, ShapeError, size, type Shape } from "../shape.js";
 
 /** s [1] = sum of all elements of x. */
 export function sum(x: Tensor): Tensor {
@@ -18,9 +18,12 @@ export function fill(like: Tensor, shape: Shape, value: number): Tensor {
   return like.graph.apply("fill", [], attrs)[0]!;
 }
 
-function shapeFrom(attrs: Readonly<Record<string, number | boolean>>): number[] {
+function shapeFrom(op: string, attrs: Readonly<Record<string, number | boolean>>): number[] {
   const shape: number[] = [];
   for (let i = 0; `d${i}` in attrs; i++) shape.push(attrs[`d${i}`] as number);
+  if (shape.some((d) => !Number.isSafeInteger(d) || d < 1)) {
+    throw new ShapeError(`${op}: wanted extents that are positive integers, got [${shape.join(",")}]`);
+  }
   return shape;
 }
 
@@ -40,7 +43,7 @@ export const sumOp: OpDefinition = {
 export const broadcastOp: OpDefinition = {
   infer([s], attrs) {
     expectShape(size(s!.shape) === 1, "broadcast", "one element", s!);
-    return [{ shape: shapeFrom(attrs), dtype: s!.dtype }];
+    return [{ shape: shapeFrom("broadcast", attrs), dtype: s!.dtype }];
   },
   cost: ([s], [y]) => elementwiseCost(0, y!, [s!, y!]),
   gradient: ({ outputGradient, needs }) => [needs(0) ? sum(outputGradient(0)) : undefined],
@@ -50,7 +53,7 @@ export const broadcastOp: OpDefinition = {
 };
 
 export const fillOp: OpDefinition = {
-  infer: (_, attrs) => [{ shape: shapeFrom(attrs), dtype: attrs.f64 ? "f64" : "f32" }],
+  infer: (_, attrs) => [{ shape: shapeFrom("fill", attrs), dtype: attrs.f64 ? "f64" : "f32" }],
   cost: (_, [y]) => elementwiseCost(0, y!, [y!]),
   reference(_, [y], { value }) {
     y!.data.fill(value as number);

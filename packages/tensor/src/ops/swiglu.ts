@@ -1,6 +1,6 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { expectShape, sameShape } from "../shape.js";
+import { expectShape, sameDType, sameMatrix, sameShape } from "../shape.js";
 
 /** SwiGLU (Shazeer 2020): y = silu(gate)∘up, silu(g) = g·σ(g). All [..., F]. */
 export function swiglu(gate: Tensor, up: Tensor): Tensor {
@@ -11,7 +11,8 @@ const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
 export const swigluOp: OpDefinition = {
   infer([gate, up]) {
-    expectShape(sameShape(gate!.shape, up!.shape), "swiglu", "gate and up of one shape", gate!, up!);
+    const ok = sameShape(gate!.shape, up!.shape) && sameDType(gate!, up!);
+    expectShape(ok, "swiglu", "gate and up of one shape and type", gate!, up!);
     return [{ shape: gate!.shape, dtype: gate!.dtype }];
   },
   cost: ([gate, up], [y]) => elementwiseCost(5, y!, [gate!, up!, y!]),
@@ -30,10 +31,12 @@ export const swigluOp: OpDefinition = {
 
 /** dgate = dy∘up∘σ(g)(1 + g(1 − σ(g))), dup = dy∘silu(g). Operands dy, gate, up. */
 export const swigluBackwardOp: OpDefinition = {
-  infer: ([dy]) => [
-    { shape: dy!.shape, dtype: dy!.dtype },
-    { shape: dy!.shape, dtype: dy!.dtype },
-  ],
+  infer([dy, gate, up]) {
+    const ok = sameMatrix(dy!.shape, gate!.shape) && sameMatrix(dy!.shape, up!.shape);
+    expectShape(ok, "swiglu_backward", "dy, gate and up of one shape", dy!, gate!, up!);
+    const type = { shape: dy!.shape, dtype: dy!.dtype };
+    return [type, type];
+  },
   cost: ([dy, gate, up], [dgate, dup]) => elementwiseCost(10, dy!, [dy!, gate!, up!, dgate!, dup!]),
   reference([dy, gate, up], [dgate, dup]) {
     for (let i = 0; i < dy!.data.length; i++) {

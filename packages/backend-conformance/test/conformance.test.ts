@@ -1,0 +1,34 @@
+import { cases, conformance, runCase } from "@slayer/backend-conformance";
+import { type Backend, ops } from "@slayer/tensor";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { backends } from "./backends.js";
+
+describe.each(Object.entries(backends))("%s", (_, { create, notSupported }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await create();
+  });
+  afterAll(() => backend.close());
+
+  const checked = cases.filter((c) => !c.bench).map((c) => [c.name, c.tolerance.value, c] as const);
+
+  it.each(checked)("%s: relative error ≤ %s", async (_name, _tolerance, kernelCase) => {
+    const result = await runCase(backend, kernelCase);
+    const expected = notSupported.includes(kernelCase.op) ? "unsupported" : "passed";
+    expect({ status: result.status, problems: "problems" in result ? result.problems : [] }).toEqual({
+      status: expected,
+      problems: [],
+    });
+  });
+});
+
+describe("conformance", () => {
+  it("yields one result per case, every op among them", async () => {
+    const backend = await backends.reference!.create();
+    const small = Object.keys(ops).map((op) => cases.find((c) => c.op === op)!);
+    const results = [];
+    for await (const result of conformance(backend, { cases: small })) results.push(result);
+    expect(results.map((r) => r.case.op)).toEqual(Object.keys(ops));
+    expect(new Set(results.map((r) => r.status))).toEqual(new Set(["passed"]));
+  });
+});

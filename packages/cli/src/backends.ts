@@ -1,0 +1,82 @@
+import { type Backend, createReferenceBackend } from "@slayer/tensor";
+import { NotBuiltError, UserError } from "./errors.js";
+
+interface BuiltBackend {
+  readonly name: string;
+  readonly open: (device: number) => Promise<Backend>;
+}
+
+interface PlannedBackend {
+  readonly name: string;
+  readonly open?: undefined;
+  /** What it will run on. */
+  readonly needs: string;
+}
+
+/**
+ * Every backend that can be asked for, best first: `auto` takes the first that opens. The only place that names concrete
+ * backends; to add one, import it and give it a line.
+ */
+const backends: readonly (BuiltBackend | PlannedBackend)[] = [
+  { name: "cuda", needs: "an NVIDIA GPU" },
+  { name: "webgpu", needs: "a GPU with a Vulkan, Metal or Direct3D 12 driver" },
+  { name: "cpu", needs: "a processor with SIMD instructions" },
+  { name: "reference", open: openReference },
+];
+
+export const backendNames: readonly string[] = ["auto", ...backends.map(({ name }) => name)];
+
+async function openReference(device: number): Promise<Backend> {
+  if (device !== 0) throw new UserError(`the reference backend has one device, 0; got --device ${device}`);
+  return createReferenceBackend();
+}
+
+/** Opens a backend by name; the caller closes it. */
+export async function openBackend(name: string, device: number): Promise<Backend> {
+  if (name === "auto") return openBest(device);
+  const entry = backends.find((backend) => backend.name === name);
+  if (entry === undefined) {
+    throw new UserError(`--backend must be one of ${backendNames.join(", ")}; got ${JSON.stringify(name)}`);
+  }
+  if (entry.open === undefined)
+    throw new NotBuiltError(`the ${name} backend`, `use --backend ${workingNames().join(" or ")}`);
+  return entry.open(device);
+}
+
+async function openBest(device: number): Promise<Backend> {
+  const problems: string[] = [];
+  for (const { name, open } of backends) {
+    if (open === undefined) continue;
+    try {
+      return await open(device);
+    } catch (error) {
+      problems.push(`${name}: ${(error as Error).message}`);
+    }
+  }
+  throw new UserError(`no backend works here: ${problems.join("; ")}`);
+}
+
+const workingNames = (): string[] => backends.filter(({ open }) => open !== undefined).map(({ name }) => name);
+
+/** A backend that works here, opened, or why it does not work. */
+export type Probe =
+  | { readonly name: string; readonly backend: Backend }
+  | { readonly name: string; readonly why: string; readonly install: string };
+
+/** Tries every backend of the table, in order. The caller closes those that opened. */
+export async function probeBackends(device: number): Promise<Probe[]> {
+  const probes: Probe[] = [];
+  for (const entry of backends) {
+    const { name } = entry;
+    if (entry.open === undefined) {
+      probes.push({ name, why: "not built yet", install: `a later version; it will need ${entry.needs}` });
+      continue;
+    }
+    try {
+      probes.push({ name, backend: await entry.open(device) });
+    } catch (error) {
+      probes.push({ name, why: (error as Error).message, install: "see the message" });
+    }
+  }
+  return probes;
+}

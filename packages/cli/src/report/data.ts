@@ -1,0 +1,24 @@
+import type { AngularScores } from "@slayer/importance";
+import type { BlockPlan, RecipeRecord } from "@slayer/surgery";
+import type { Comparison } from "./comparison.js";
+import type { RunMetrics } from "./metrics.js";
+
+/** A surgery as a plan or a provenance record describes it. */
+export interface Surgery {
+  readonly baseBlocks: number;
+  readonly blocks: readonly BlockPlan[];
+  readonly recipe: Readonly<Record<string, unknown>> | RecipeRecord;
+  readonly preservesFunction: boolean;
+  readonly notes: readonly string[];
+}
+
+type Named<T> = T & { readonly name: string };
+
+/** What a report shows; sections without content are left out. Every text in it may come from a stranger. */
+export interface ReportData {
+  readonly title: string;
+  readonly scores?: readonly { readonly name: string; readonly scores: AngularScores }[];
+  readonly surgeries?: readonly Named<Surgery>[];
+  readonly runs?: readonly Named<RunMetrics>[];
+  readonly comparisons?: readonly Named<Comparison>[];
+}

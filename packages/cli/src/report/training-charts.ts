@@ -1,0 +1,96 @@
+import { axis, type ChartSize, label, legend, renderChart, seriesColor, seriesDash } from "./chart.js";
+import { type Html, html } from "./html.js";
+import type { RunMetrics } from "./metrics.js";
+
+export type NamedRun = RunMetrics & { readonly name: string };
+
+interface Curve {
+  readonly name: string;
+  /** Which run it belongs to; runs keep their colour in all charts. */
+  readonly run: number;
+  readonly points: readonly (readonly [step: number, value: number])[];
+  readonly markers: boolean;
+}
+
+/** A chart each. */
+const MAX_TEXTS = 12;
+const WIDE: ChartSize = { width: 980, height: 340 };
+const HALF: ChartSize = { width: 480, height: 260 };
+
+/** Training loss of all runs in one chart, then learning rate, gradient norm, and held-out losses, one chart per text. */
+export function trainingCharts(runs: readonly NamedRun[]): Html[] {
+  const of = (value: (step: RunMetrics["steps"][number]) => number): Curve[] =>
+    runs.map(({ name, steps }, run) => ({ name, run, points: steps.map((s) => [s.step, value(s)]), markers: false }));
+  const texts = [...new Set(runs.flatMap(({ evals }) => evals.flatMap((line) => Object.keys(line.eval))))];
+  const left = texts.splice(MAX_TEXTS);
+  const heldOut = texts.map((text) =>
+    lineChart(
+      `Held-out loss, ${text}`,
+      "nats per token",
+      runs.map((run, i) => heldOutCurve(run, i, text)),
+      HALF,
+    ),
+  );
+  return [
+    lineChart(
+      "Training loss",
+      "nats per token",
+      of(({ loss }) => loss),
+      WIDE,
+    ),
+    html`<div class="columns">${heldOut}</div>`,
+    left.length > 0 ? html`<p class="muted">${left.length} more held-out texts are not shown.</p>` : html``,
+    html`<div class="columns">
+      ${lineChart(
+        "Learning rate",
+        "lr",
+        of(({ lr }) => lr),
+        HALF,
+      )}
+      ${lineChart(
+        "Gradient norm, before clipping",
+        "norm",
+        of((step) => step.grad_norm),
+        HALF,
+      )}
+    </div>`,
+  ];
+}
+
+function heldOutCurve({ name, evals }: NamedRun, run: number, text: string): Curve {
+  const points = evals.flatMap(({ step, eval: losses }) => {
+    const loss = Object.hasOwn(losses, text) ? losses[text] : undefined;
+    return loss === undefined ? [] : [[step, loss] as const];
+  });
+  return { name, run, points, markers: true };
+}
+
+function lineChart(title: string, unit: string, curves: readonly Curve[], size: ChartSize): Html {
+  const shown = curves.filter(({ points }) => points.length > 0);
+  if (shown.length === 0) return html``;
+  const lengths = shown.map(({ points }) => points.length);
+  const series = shown.map(({ name, run, points, markers }) => ({
+    type: "line",
+    name: label(name),
+    data: points.map((point) => [...point]),
+    symbol: markers ? "circle" : "none",
+    symbolSize: 5,
+    // Beyond a few points per pixel only the shape is seen.
+    ...(Math.max(...lengths) > 2 * size.width ? { sampling: "lttb" } : {}),
+    lineStyle: { color: seriesColor(run), width: 1.8, type: seriesDash(run) },
+    itemStyle: { color: seriesColor(run) },
+  }));
+  const rows = Math.ceil(shown.reduce((sum, { name }) => sum + 72 + 7 * label(name).length, 0) / size.width);
+  const option = {
+    grid: { left: 62, right: 16, top: 16 + 22 * rows, bottom: 46 },
+    legend: legend(shown.map(({ name }) => label(name))),
+    xAxis: axis("value", "step", { nameGap: 26, splitLine: { show: false }, max: "dataMax" }),
+    yAxis: axis("value", unit, { nameGap: 46, scale: true }),
+    series,
+  };
+  const ends = shown.map(({ name, points }) => `${name} ends at ${points.at(-1)?.[1].toPrecision(4)}`);
+  return html`<figure>
+    <h3>${title}</h3>
+    ${renderChart(option, `${title} by step: ${ends.join(", ")}`, size)}
+  </figure>`;
+}

@@ -1,0 +1,177 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Interrupted, main, type TextStream } from "@slayer/cli";
+import { expect, test } from "vitest";
+import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
+import { Capture, scratch, slayer } from "./support/slayer.js";
+
+/** Every mistake: exit code 2, nothing on stdout, one message on stderr that matches, no stack. */
+async function mistake(argv: string[], ...message: RegExp[]): Promise<void> {
+  const { code, stdout, stderr } = await slayer(argv);
+  expect(code, stderr).toBe(2);
+  expect(stdout).toBe("");
+  expect(stderr).not.toMatch(/^\s+at /m);
+  for (const part of message) expect(stderr).toMatch(part);
+}
+
+const missing = "no-such-model";
+
+test("a model that is not there: exit 2, naming the file", async () => {
+  for (const verb of ["inspect", "expand", "plan", "perplexity"]) {
+    const rest = {
+      expand: ["--strategy", "slayer", "--out", "x"],
+      plan: ["--strategy", "slayer"],
+      perplexity: ["--data", "x.txt"],
+    };
+    await mistake([verb, missing, ...(rest[verb as "plan"] ?? [])], /no-such-model/, /^slayer: error: /m);
+  }
+});
+
+test("usage mistakes: exit 2 and a way to the help", async () => {
+  await mistake([], /Usage: slayer/);
+  await mistake(["inpsect"], /unknown command 'inpsect'/, /Did you mean inspect/);
+  await mistake(["inspect"], /missing required argument 'model'/, /slayer inspect --help/);
+  await mistake(["inspect", "a", "b"], /too many arguments/);
+  await mistake(["inspect", "a", "--nonsense"], /unknown option '--nonsense'/);
+  await mistake(["plan", "a", "--strategy", "best"], /Allowed choices are slayer, llama-pro/);
+  await mistake(["plan", "a", "--groups", "-1"], /--groups.*invalid.*whole number of at least 1/);
+  await mistake(["plan", "a", "--groups", "1e400"], /whole number/);
+  await mistake(["generate", "a", "--prompt", "x", "--top-p", "1.5"], /above 0 and up to 1/);
+  await mistake(["generate", "a", "--prompt", "x", "--temperature", "warm"], /number of at least 0/);
+  await mistake(["perplexity", "a"], /required option '--data <file...>'/);
+});
+
+test("what is not built says so and exits 2", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const model = join(dir, "model");
+  writeFileSync(join(dir, "t.txt"), "some text");
+  const data = ["--data", join(dir, "t.txt")];
+  for (const metric of ["removal", "insertion", "gate"]) {
+    await mistake(["importance", model, ...data, "--metric", metric], /not built yet; use --metric angular/);
+  }
+  for (const strategy of ["solar", "prune", "custom"]) {
+    await mistake(["plan", model, "--strategy", strategy], /not built yet; available: slayer, llama-pro/);
+    await mistake(["expand", model, "--strategy", strategy, "--out", join(dir, "x")], /not built yet/);
+  }
+  await mistake(["plan", model, "--strategy", "slayer", "--importance", "s.json"], /--importance is not built yet/);
+  await mistake(["eval", model, "--tasks", "arc"], /eval is not built yet/);
+  for (const backend of ["cuda", "webgpu", "cpu"]) {
+    await mistake(["perplexity", model, ...data, "--backend", backend], /is not built yet; use --backend reference/);
+  }
+  await mistake(["perplexity", model, ...data, "--device", "3"], /one device, 0; got --device 3/);
+});
+
+test("surgery mistakes: plans that do not fit, that contradict themselves, or that are given twice", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const model = join(dir, "model");
+  const plan = join(dir, "plan.json");
+  await mistake(["plan", model, "--strategy", "slayer", "--prune", "4"], /prune must leave a block/);
+  await mistake(["plan", model, "--strategy", "llama-pro", "--prune", "2"], /has no option "prune"/);
+  await mistake(["plan", model], /expected --strategy/);
+  writeFileSync(plan, "{");
+  await mistake(["expand", model, "--plan", plan, "--out", join(dir, "o")], /plan\.json: not JSON/);
+  await mistake(["expand", model, "--plan", plan, "--strategy", "slayer", "--out", join(dir, "o")], /got both/);
+  await mistake(["expand", model, "--out", join(dir, "o")], /expected --plan plan.json, or --strategy/);
+  await mistake(["expand", model, "--plan", dir, "--out", join(dir, "o")], /expected a file/);
+  expect(readdirSync(dir)).toEqual(["model", "plan.json"]);
+});
+
+test("an existing output is refused unless --overwrite, and stays as it was", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const model = join(dir, "model");
+  const out = join(dir, "plan.json");
+  writeFileSync(out, "precious");
+  const argv = ["plan", model, "--strategy", "slayer", "--prune", "1", "--out", out];
+  await mistake(argv, /plan\.json exists already; give --overwrite to replace it/);
+  expect(readFileSync(out, "utf8")).toBe("precious");
+  expect((await slayer([...argv, "--overwrite"])).code).toBe(0);
+  expect(JSON.parse(readFileSync(out, "utf8")).version).toBe(1);
+  const expand = ["expand", model, "--plan", out, "--out", join(dir, "new")];
+  expect((await slayer(expand)).code).toBe(0);
+  await mistake(expand, /new exists already; give --overwrite/);
+  expect((await slayer([...expand, "--overwrite"])).code).toBe(0);
+  await mistake(["expand", model, "--plan", out, "--out", model, "--overwrite"], /is or holds the base checkpoint/);
+});
+
+test("a model without a tokenizer, and data of an unknown kind", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "bare"), { tokenizer: null });
+  await writeTinyCheckpoint(join(dir, "small"), { vocabSize: 20 });
+  writeFileSync(join(dir, "t.txt"), "some text");
+  writeFileSync(join(dir, "t.bin"), "some text");
+  await mistake(["perplexity", join(dir, "bare"), "--data", join(dir, "t.txt")], /tokenizer\.json: no such file/);
+  await mistake(["perplexity", join(dir, "small"), "--data", join(dir, "t.bin")], /unknown extension/);
+  await mistake(["perplexity", join(dir, "small"), "--data", join(dir, "t.txt")], /token ids go from 0 to 19/);
+  await mistake(["generate", join(dir, "small"), "--prompt", "text"], /ids 0 to 19/);
+  await mistake(["perplexity", join(dir, "small"), "--data", join(dir, "none.txt")], /none\.txt/);
+});
+
+test("a truncated checkpoint: exit 2, naming the file", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const file = join(dir, "model/model.safetensors");
+  writeFileSync(file, readFileSync(file).subarray(0, -4));
+  await mistake(["inspect", join(dir, "model")], /model\.safetensors/);
+});
+
+test("help and version of help: exit 0, on stdout", async () => {
+  for (const argv of [["--help"], ["help"], ["help", "plan"], ["plan", "--help"]]) {
+    const { code, stdout, stderr } = await slayer(argv);
+    expect(code).toBe(0);
+    expect(stderr).toBe("");
+    expect(stdout).toContain("Usage: slayer");
+  }
+});
+
+test("an interrupted verb ends with 130 or 143 and leaves nothing that looks finished", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  for (const [name, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
+    const controller = new AbortController();
+    controller.abort(new Interrupted(name));
+    const argv = ["expand", join(dir, "model"), "--strategy", "slayer", "--prune", "1", "--out", join(dir, "new")];
+    const result = await slayer(argv, { signal: controller.signal });
+    expect(result).toMatchObject({ code, stdout: "", stderr: "slayer: interrupted\n" });
+  }
+  expect(readdirSync(dir)).toEqual(["model"]);
+});
+
+test("generation stops in the middle when it is interrupted", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const controller = new AbortController();
+  const stdout = new Capture();
+  stdout._write = (chunk: string, _encoding: string, done: () => void): void => {
+    stdout.text += chunk;
+    controller.abort(new Interrupted("SIGINT"));
+    done();
+  };
+  const argv = ["generate", join(dir, "model"), "--prompt", "Once", "--max-tokens", "100000"];
+  const io = { stdout: stdout as TextStream, stderr: new Capture() as TextStream, signal: controller.signal, env: {} };
+  expect(await main(argv, io)).toBe(130);
+});
+
+test("a fault of the program exits 1; its stack is shown only when asked for", async () => {
+  const broken = (env: Record<string, string>) => {
+    const stdout = new Capture() as TextStream;
+    stdout.write = () => {
+      throw new TypeError("a broken pipe to nowhere");
+    };
+    const stderr = new Capture();
+    const io = { stdout, stderr: stderr as TextStream, signal: new AbortController().signal, env };
+    return main(["doctor", "--json"], io).then((code) => ({ code, stderr: stderr.text }));
+  };
+  const plain = await broken({});
+  expect(plain.code).toBe(1);
+  expect(plain.stderr).toContain("internal error: a broken pipe to nowhere");
+  expect(plain.stderr).not.toMatch(/^\s+at /m);
+  const debug = await broken({ SLAYER_DEBUG: "1" });
+  expect(debug.code).toBe(1);
+  expect(debug.stderr).toMatch(/^\s+at /m);
+});
