@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { Command, type CommanderError } from "commander";
 import { failureOf } from "./errors.js";
 import type { Io } from "./io.js";
@@ -51,10 +52,17 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
+/** package.json lies beside the sources and beside the built files. */
+function version(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
 /** The command line as commander has it; exits by throwing a CommanderError. */
-export function createProgram(context: Context): Command {
+function createProgram(context: Context): Command {
   const { io } = context;
   const program = new Command("slayer")
+    .version(version(), "--version", "print the version")
     .description("Teach a pre-trained language model new knowledge without making it forget.")
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),

@@ -26,7 +26,7 @@ export interface StrategyOptions {
 export function addStrategyOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--strategy <name>", "how blocks are chosen").choices([
+      new Option("--strategy <name>", "how blocks are chosen (solar, prune and custom are not built yet)").choices([
         "slayer",
         "llama-pro",
         "solar",
@@ -63,7 +63,7 @@ export function addStrategyOptions(command: Command): Command {
         "third",
       ]),
     )
-    .option("--importance <file>", "choose blocks by the scores in this file");
+    .option("--importance <file>", "choose blocks by the scores in this file (not built yet)");
 }
 
 /** The plan that the options describe, for a model of this geometry. */

@@ -117,7 +117,9 @@ test("a truncated checkpoint: exit 2, naming the file", async () => {
   await mistake(["inspect", join(dir, "model")], /model\.safetensors/);
 });
 
-test("help and version of help: exit 0, on stdout", async () => {
+test("help and version: exit 0, on stdout", async () => {
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../package.json"), "utf8"));
+  expect(await slayer(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   for (const argv of [["--help"], ["help"], ["help", "plan"], ["plan", "--help"]]) {
     const { code, stdout, stderr } = await slayer(argv);
     expect(code).toBe(0);

@@ -7,7 +7,7 @@ import {
   differentiate,
   Graph,
   Program,
-  Store,
+  type Store,
   sumOfSquares,
   type DifferentiateOptions,
   type Tensor,

@@ -1,7 +1,6 @@
 import type { Graph, Node, Tensor } from "./graph.js";
 import type { GradientContext } from "./op.js";
 import { definitionOf } from "./ops/index.js";
-import { add } from "./ops/add.js";
 import { fill } from "./ops/sum.js";
 import { size } from "./shape.js";
 
@@ -40,7 +39,7 @@ export function differentiate(
         if (!gradient || !needed.has(input)) return;
         if (size(gradient.shape) !== size(input.shape)) throw new Error(`${node.op}: gradient ${i} has the wrong size`);
         const sofar = gradients.get(input);
-        gradients.set(input, sofar ? add(sofar, gradient) : gradient);
+        gradients.set(input, sofar ? graph.apply("add", [sofar, gradient])[0]! : gradient);
       });
     });
   }

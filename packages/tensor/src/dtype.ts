@@ -10,10 +10,6 @@ export function byteSize(dtype: DType): number {
   return dtype === "f64" ? 8 : 4;
 }
 
-export function isFloat(dtype: DType): dtype is FloatDType {
-  return dtype !== "i32";
-}
-
 /** A typed view of `length` elements of `buffer` from `byteOffset` on. */
 export function viewOf(buffer: ArrayBufferLike, byteOffset: number, dtype: DType, length: number): TypedArray {
   switch (dtype) {

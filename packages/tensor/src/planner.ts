@@ -43,7 +43,7 @@ export function planMemory(ranges: readonly LiveRange[]): Layout {
       end = Math.max(end, offsets[j]! + align(other.bytes));
     }
     offsets[i] = best >= 0 ? best : end;
-    total = Math.max(total, offsets[i]! + wanted);
+    total = Math.max(total, offsets[i] + wanted);
     insertSorted(placed, i, offsets);
   }
   return { offsets, bytes: total };

@@ -10,8 +10,10 @@ import {
   type Step,
   sum,
   sumOfSquares,
+  type Tensor,
 } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
+import { compile } from "./helpers.js";
 import { blockWeights, llamaGraph, sizes } from "./llama-graph.js";
 
 const { B, T, D, H, K, E, F, V } = sizes;
@@ -80,6 +82,9 @@ describe("with only block 1 of 0, 1, 2 trainable", () => {
   });
 });
 
+/** [2, 1], each element the sum of x. */
+const broadcastSum = (x: Tensor) => x.graph.apply("broadcast", [sum(x)], { d0: 2, d1: 1 })[0]!;
+
 describe("differentiate", () => {
   it("goes no further than the one weight wanted: q_proj's gradient needs no other product in its block", () => {
     const plan = planOf(["1.q_proj"]);
@@ -107,6 +112,19 @@ describe("differentiate", () => {
     const [a, b] = [g.parameter("a", [2, 2]), g.parameter("b", [2, 2])];
     const gradients = differentiate(sum(matmul(a, a)), [a, b]);
     expect(gradients.map((t) => t?.shape)).toEqual([[2, 2], undefined]);
+  });
+
+  it("adds up the gradients of a tensor that one op takes as [2, 3, 2] and another as [6, 2]", async () => {
+    const g = new Graph();
+    const x = g.parameter("x", [2, 3, 2]);
+    const r = g.parameter("r", [6, 1]);
+    const loss = sum(add(matmul(x, r, { transposeA: true }), broadcastSum(x)));
+    const [dx] = differentiate(loss, [x]);
+    const values = { x: new Float32Array(12).fill(1), r: Float32Array.of(1, 2, 3, 4, 5, 6) };
+    const { program } = await compile(g, { dx: dx! }, values);
+    await program.run();
+    // loss = Σ_n r_n Σ_d x_nd + 2 Σ x, so that dx_nd = r_n + 2
+    expect([...(await program.read("dx"))]).toEqual([3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8]);
   });
 
   it("of the loss itself is 1", () => {

@@ -5,7 +5,7 @@ import {
   Corpus,
   DocumentReader,
   type Position,
-  Tokenizer,
+  type Tokenizer,
 } from "@slayer/data";
 import type { Recipe } from "./recipe.js";
 

@@ -8,6 +8,7 @@ import { loadWeights } from "@slayer/model";
 import { describePlan, expand, planLlamaPro, planSlayer, type SurgeryPlan, verify } from "@slayer/surgery";
 import { type Backend, Store } from "@slayer/tensor";
 import { checkRecipe, type StepMetrics, train } from "@slayer/train";
+import { UserError } from "../errors.js";
 import { baseConfig, writeRandomModel } from "./base-model.js";
 import { quickstartTexts } from "./texts.js";
 
@@ -193,15 +194,10 @@ async function clearOutput(out: string): Promise<void> {
     () => true,
     () => false,
   );
-  if (exists && !ours) throw new QuickstartError(`${out} exists and is not a quickstart's: choose another --out`);
+  if (exists && !ours) throw new UserError(`${out} exists and is not a quickstart's: choose another --out`);
   await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   await writeFileAtomic(join(out, MARKER), "{}\n");
-}
-
-/** The user's mistake. */
-export class QuickstartError extends Error {
-  override readonly name = "QuickstartError";
 }
 
 async function prepareText(out: string, budget: QuickstartBudget, say: (line: string) => void) {

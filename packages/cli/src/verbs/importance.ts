@@ -27,7 +27,10 @@ export function addImportance(program: Command, context: Context): void {
   ]).argument("<model>", "a directory in Hugging Face layout, with its tokenizer");
   addTextOptions(verb)
     .addOption(
-      new Option("--metric <metric>", "angular: distance between the states entering and leaving blocks")
+      new Option(
+        "--metric <metric>",
+        "angular: distance between the states entering and leaving blocks; the others are not built yet",
+      )
         .choices(["angular", "removal", "insertion", "gate"])
         .default("angular"),
     )

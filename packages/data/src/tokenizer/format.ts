@@ -107,9 +107,7 @@ export function checkTokenizerJson(value: unknown, file: string): TokenizerJson 
       bad(`added_tokens: expected content and id, found ${JSON.stringify(token)}`);
     }
     if ((token as { single_word?: unknown }).single_word === true) {
-      unsupported(
-        `added token ${JSON.stringify((token as unknown as AddedToken).content)}: single_word is not supported`,
-      );
+      unsupported(`added token ${JSON.stringify((token as AddedToken).content)}: single_word is not supported`);
     }
   }
   const json = {

@@ -26,7 +26,7 @@ export const embeddingOp: OpDefinition = {
     for (let i = 0; i < ids!.data.length; i++) {
       const id = ids!.data[i]!;
       if (id < 0 || id >= v) throw new RangeError(`embedding: id ${id} at position ${i} is outside 0..${v - 1}`);
-      y!.data.set(table!.data.subarray(id * d, (id + 1) * d) as never, i * d);
+      y!.data.set(table!.data.subarray(id * d, (id + 1) * d), i * d);
     }
   },
 };

@@ -64,7 +64,7 @@ export const cacheWriteOp: OpDefinition = {
     const at = offset!.data[0]!;
     if (at < 0 || at + t > s) throw new RangeError(`cache_write: rows ${at}..${at + t - 1} don't fit a cache of ${s}`);
     for (let i = 0; i < b; i++) {
-      cache!.data.set(x!.data.subarray(i * t * d, (i + 1) * t * d) as never, (i * s + at) * d);
+      cache!.data.set(x!.data.subarray(i * t * d, (i + 1) * t * d), (i * s + at) * d);
     }
   },
 };

@@ -1,0 +1,97 @@
+// Matrix multiplication on one thread, for kernels that multiply inside a task (attention, the LM head).
+//
+//   C[m, n] (+)= A[m, k] · B[k, n],   A[i, p] = a[i·a_row + p·a_col],   B[p, j] = b[p·b_row + j·b_col],   C[i, j] = c[i·c_row + j]
+//
+// Every transposition is a choice of strides. The blocking is that of Goto and van de Geijn, "Anatomy of High-Performance
+// Matrix Multiplication" (2008), with the roles of A and B exchanged: a block of B [kc, nc] stays in L2 and a strip of A
+// [kTileRows, kc] in L1 while the tiles of a row of C are computed. All strides and extents are in floats.
+#pragma once
+
+#include "../cpu/kernel.h"
+#include "pack.h"
+
+namespace slayer::SLAYER_ISA {
+
+constexpr int64_t kBlockK = 512;        // most steps of k in one block
+constexpr int64_t kBlockColumns = 384;  // columns of B in L2 at a time
+constexpr int64_t kBlockRows = 1024;    // rows of A packed at a time
+
+// Steps of k per block: k in equal parts of at most kBlockK. It depends on k alone, so sums are made in the same order however
+// C is divided.
+inline int64_t block_k(int64_t k) {
+  const int64_t blocks = (k + kBlockK - 1) / kBlockK;
+  return (k + blocks - 1) / blocks;
+}
+
+// n rounded up to whole vectors.
+inline int64_t whole_vectors(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// Packs rows [i0, i1) of A, kc steps of k: strip by strip, the strip of row i at to + (i − i0)·kc. i1 − i0 is a multiple of
+// kTileRows, but for the last.
+inline void pack_a(int64_t i0, int64_t i1, int64_t kc, const float* a, int64_t a_row, int64_t a_col, float* to) {
+  for (int64_t i = i0; i < i1; i += kTileRows) {
+    const int64_t rows = std::min<int64_t>(kTileRows, i1 - i);
+    pack_panel(rows, rows, kc, a + i * a_row, a_row, a_col, to + (i - i0) * kc);
+  }
+}
+
+// Packs columns [j0, j1) of B likewise, the strip of column j at to + (j − j0)·kc, the last padded to whole vectors.
+inline void pack_b(int64_t j0, int64_t j1, int64_t kc, const float* b, int64_t b_row, int64_t b_col, float* to) {
+  for (int64_t j = j0; j < j1; j += kTileColumns) {
+    const int64_t columns = std::min<int64_t>(kTileColumns, j1 - j);
+    pack_panel(columns, whole_vectors(columns), kc, b + j * b_col, b_col, b_row, to + (j - j0) * kc);
+  }
+}
+
+// C[m, n] (+)= packed A[m, kc] · packed B[kc, n].
+inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t c_row,
+                            bool accumulate) {
+  for (int64_t i = 0; i < m; i += kTileRows) {
+    const int64_t rows = std::min<int64_t>(kTileRows, m - i);
+    for (int64_t j = 0; j < n; j += kTileColumns) {
+      const int64_t columns = std::min<int64_t>(kTileColumns, n - j);
+      const int64_t vectors = (columns + kLanes - 1) / kLanes;
+      kTiles.at[vectors - 1][rows - 1](kc, a + i * kc, b + j * kc, c + i * c_row + j, c_row,
+                                       columns - (vectors - 1) * kLanes, accumulate);
+    }
+  }
+}
+
+// Where gemm packs its operands: two of a thread's scratch slots, of which the caller keeps the others.
+class GemmScratch {
+ public:
+  explicit GemmScratch(Pool& pool, int thread, int slot_a = 2, int slot_b = 3)
+      : pool_(pool), thread_(thread), slot_a_(slot_a), slot_b_(slot_b) {}
+  float* a(int64_t floats) { return take(slot_a_, floats); }
+  float* b(int64_t floats) { return take(slot_b_, floats); }
+
+ private:
+  float* take(int slot, int64_t floats) {
+    return static_cast<float*>(pool_.scratch(thread_, slot, static_cast<size_t>(floats) * sizeof(float)));
+  }
+  Pool& pool_;
+  int thread_;
+  int slot_a_;
+  int slot_b_;
+};
+
+inline void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col, const float* b, int64_t b_row,
+                 int64_t b_col, float* c, int64_t c_row, bool accumulate, GemmScratch& scratch) {
+  const int64_t step = block_k(k);
+  float* packed_a = scratch.a(std::min(m, kBlockRows) * step);
+  float* packed_b = scratch.b(std::min(whole_vectors(n), kBlockColumns) * step);
+  for (int64_t i0 = 0; i0 < m; i0 += kBlockRows) {
+    const int64_t i1 = std::min(m, i0 + kBlockRows);
+    for (int64_t k0 = 0; k0 < k; k0 += step) {
+      const int64_t kc = std::min(step, k - k0);
+      pack_a(i0, i1, kc, a + k0 * a_col, a_row, a_col, packed_a);
+      for (int64_t j0 = 0; j0 < n; j0 += kBlockColumns) {
+        const int64_t j1 = std::min(n, j0 + kBlockColumns);
+        pack_b(j0, j1, kc, b + k0 * b_row, b_row, b_col, packed_b);
+        multiply_packed(i1 - i0, j1 - j0, kc, packed_a, packed_b, c + i0 * c_row + j0, c_row, accumulate || k0 > 0);
+      }
+    }
+  }
+}
+
+}  // namespace slayer::SLAYER_ISA

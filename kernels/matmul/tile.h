@@ -1,0 +1,81 @@
+// The innermost loop of matrix multiplication: a tile of C held in registers.
+//
+//   C[R, V·L] (+)= A[R, k] · B[k, V·L]        L = kLanes floats per vector
+//
+// A is packed as [k][R], B as [k][V·L] (pack.h), so both are read once, in order. One step of k is R·V multiply-adds on V
+// loads of B and R broadcasts of A; R·V accumulators hide the latency of the multiply-adds. Every element of C is the sum over
+// k in ascending order, whatever the tile it falls in: its value does not depend on how C is cut.
+#pragma once
+
+#include "../cpu/isa.h"
+
+namespace slayer::SLAYER_ISA {
+
+// The largest tile: all registers but those for V vectors of B and one or two broadcasts of A.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12;
+constexpr int kTileVectors = 2;
+#elif defined(__AVX__)
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 2;
+#elif defined(__ARM_NEON)
+constexpr int kTileRows = 8;
+constexpr int kTileVectors = 3;
+#else
+constexpr int kTileRows = 4;
+constexpr int kTileVectors = 2;
+#endif
+constexpr int kTileColumns = kTileVectors * kLanes;
+
+// One tile; of the last vector's columns only `last` (1 … kLanes) exist in C. Rows of C are c_row floats apart.
+template <int R, int V>
+void tile(int64_t k, const float* a, const float* b, float* c, int64_t c_row, int64_t last, bool accumulate) {
+  Vec sum[R][V] = {};
+  for (int64_t p = 0; p < k; p++, a += R, b += V * kLanes) {
+    Vec row[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) row[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++) {
+      const Vec x = splat(a[i]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; i++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+      float* to = c + i * c_row + v * kLanes;
+      if (v < V - 1 || last == kLanes) {
+        store(to, accumulate ? load(to) + sum[i][v] : sum[i][v]);
+      } else {
+        store_part(to, accumulate ? load_part(to, last) + sum[i][v] : sum[i][v], last);
+      }
+    }
+  }
+}
+
+using TileFunction = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t, bool);
+
+// kTiles.at[V − 1][R − 1] = tile<R, V>: the edges of C get a smaller tile, not a padded one.
+struct TileTable {
+  TileFunction at[kTileVectors][kTileRows];
+};
+
+template <int R, int V>
+constexpr void fill_tiles(TileTable& table) {
+  table.at[V - 1][R - 1] = tile<R, V>;
+  if constexpr (R > 1) fill_tiles<R - 1, V>(table);
+  if constexpr (R == kTileRows && V > 1) fill_tiles<kTileRows, V - 1>(table);
+}
+
+constexpr TileTable make_tiles() {
+  TileTable table{};
+  fill_tiles<kTileRows, kTileVectors>(table);
+  return table;
+}
+
+constexpr TileTable kTiles = make_tiles();
+
+}  // namespace slayer::SLAYER_ISA
