@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
-#include <utility>
 
 namespace slayer {
 
@@ -21,24 +20,31 @@ constexpr size_t kMapFrom = SIZE_MAX;
 constexpr size_t kMapFrom = kHugePage;
 #endif
 
-std::byte* map_pages(size_t bytes) {
-  if (bytes > SIZE_MAX - kHugePage) throw std::bad_alloc();
-  // Ask for more, then give back what lies before and behind the aligned range.
-  void* const mapped = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) throw std::bad_alloc();
-  auto* const start = static_cast<std::byte*>(mapped);
-  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(start) % kHugePage) % kHugePage;
-  std::byte* const aligned = start + before;
-  constexpr size_t page = 16384;  // a multiple of every system's page
-  const size_t used = (bytes + page - 1) / page * page;
-  if (before > 0) munmap(start, before);
-  if (const size_t behind = kHugePage - before + bytes; behind > used - bytes + page) {
-    munmap(aligned + used, (start + bytes + kHugePage) - (aligned + used));
+}  // namespace
+
+Memory::Memory(size_t bytes) : bytes_(bytes) {
+  if (bytes < kMapFrom) {
+    auto* const start = static_cast<std::byte*>(::operator new(bytes, kAlignment));
+    std::memset(start, 0, bytes);
+    owned_ = {start, Release{}};
+    data_ = start;
+    return;
   }
+  // One huge page more than needed, so that the part in use can begin on a boundary. Pages cost nothing until touched.
+  if (bytes > SIZE_MAX - kHugePage) throw std::bad_alloc();
+  const size_t mapped = bytes + kHugePage;
+  void* const pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  owned_ = {static_cast<std::byte*>(pages), Release{mapped}};
+  data_ = owned_.get() + (kHugePage - reinterpret_cast<uintptr_t>(pages) % kHugePage) % kHugePage;
 #if defined(MADV_HUGEPAGE)
-  madvise(aligned, used, MADV_HUGEPAGE);
+  madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-  return aligned;
 }
 
-}  // namespace
+void Memory::Release::operator()(std::byte* start) const {
+  if (mapped > 0) munmap(start, mapped);
+  else ::operator delete(start, kAlignment);
+}
+
+}  // namespace slayer

@@ -2,22 +2,25 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 namespace slayer {
 
 class Memory {
  public:
   Memory() = default;
-  // Throws std::bad_alloc. Large pieces come from the system page by page as they are touched, in huge pages where it has them.
+  // Throws std::bad_alloc. A large piece comes from the system page by page as it is touched, in huge pages where there are any.
   explicit Memory(size_t bytes);
-  ~Memory();
-  Memory(Memory&& other) noexcept;
-  Memory& operator=(Memory&& other) noexcept;
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 
  private:
+  struct Release {
+    size_t mapped = 0;  // bytes to unmap; 0 for memory of operator new
+    void operator()(std::byte* start) const;
+  };
+  std::unique_ptr<std::byte, Release> owned_;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -1,0 +1,161 @@
+// C = op(A)·op(B), op(X) = X or Xᵀ; a tensor [..., D] is taken as the matrix [rows, D].
+//
+//   A: [..., K], or [..., M] with transposeA;  B: [K, N], or [N, K] with transposeB;  C: [..., N] or [M, N]
+//
+// Three ways, by shape:
+//   thin    M or N ≤ kThin: the other operand is read once, in place, its rows or columns divided between the tasks;
+//   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h);
+//   large   A and B are packed once by all threads together, a slab of k at a time, then C is divided into blocks that are
+//           computed from the packed slab.
+// An element of C is computed by one task, in an order of summation that depends on K (and, between thin and the others, on
+// the shape) alone: results are the same bits for any number of threads.
+#include "gemm.h"
+#include "thin.h"
+
+namespace slayer::SLAYER_ISA {
+
+namespace {
+
+constexpr int64_t kMostRows = 4096;           // of A, and columns of B, in one slab
+constexpr int64_t kSlabFloats = 4 << 20;      // packed at a time: 16 MiB, about what L3 keeps
+constexpr int64_t kSmallProducts = 32 << 20;  // multiplications in a small product: below a millisecond
+constexpr int64_t kAloneProducts = 1 << 16;   // and in one that is not worth waking a thread for
+constexpr int64_t kTasksPerThread = 4;
+
+// op(A), op(B) and C of one product, as gemm takes them.
+struct Product {
+  int64_t m, n, k;
+  const float* a;
+  int64_t a_row, a_col;
+  const float* b;
+  int64_t b_row, b_col;
+  float* c;
+  int64_t c_row;
+};
+
+int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
+// The part of n that one of `parts` gets, rounded up to whole strips of `width`.
+int64_t share(int64_t n, int64_t parts, int64_t width) { return ceil_div(ceil_div(n, parts), width) * width; }
+
+// x (rows of X along k) times w; Y's element [t, j] at t·y_row + j·y_column.
+void multiply_thin(Pool& pool, int64_t rows, int64_t length, int64_t k, const float* x, int64_t x_row, int64_t x_column,
+                   const float* w, int64_t w_row, int64_t w_column, float* y, int64_t y_row, int64_t y_column) {
+  if (x_column != 1) {
+    float* copy = static_cast<float*>(pool.scratch(0, 0, static_cast<size_t>(rows * k) * sizeof(float)));
+    for (int64_t t = 0; t < rows; t++) {
+      for (int64_t p = 0; p < k; p++) copy[t * k + p] = x[t * x_row + p * x_column];
+    }
+    x = copy;
+    x_row = k;
+  }
+  const Thin shape{k, x, x_row, w, w_row, w_column, y, y_row, y_column};
+  // At least 64 KiB of W to a task, and whole cache lines of a row.
+  const int64_t unit = 64;
+  const int64_t grain = std::max<int64_t>(1, ceil_div(16384, k * unit));
+  parallel_ranges(pool, ceil_div(length, unit), grain, [&](int64_t begin, int64_t end) {
+    thin(rows, shape, begin * unit, std::min(length, end * unit));
+  });
+}
+
+void multiply_small(Pool& pool, const Product& s) {
+  const int64_t parts = s.m * s.n * s.k <= kAloneProducts ? 1 : pool.threads();
+  const bool by_rows = s.m >= s.n;
+  const int64_t size = by_rows ? share(s.m, parts, kTileRows) : share(s.n, parts, kTileColumns);
+  auto task = [&](int64_t t, int thread) {
+    GemmScratch scratch(pool, thread);
+    const int64_t i0 = by_rows ? t * size : 0;
+    const int64_t j0 = by_rows ? 0 : t * size;
+    gemm(by_rows ? std::min(size, s.m - i0) : s.m, by_rows ? s.n : std::min(size, s.n - j0), s.k, s.a + i0 * s.a_row, s.a_row,
+         s.a_col, s.b + j0 * s.b_col, s.b_row, s.b_col, s.c + i0 * s.c_row + j0, s.c_row, false, scratch);
+  };
+  const int64_t tasks = ceil_div(by_rows ? s.m : s.n, size);
+  if (tasks == 1) {
+    task(0, 0);
+  } else {
+    pool.run(tasks, task);
+  }
+}
+
+// Steps [k0, k1) of a product whose sides are at most kMostRows: packs them together, then adds them to C block by block.
+void multiply_slab(Pool& pool, const Product& s, int64_t k0, int64_t k1, int64_t step) {
+  const int64_t columns = whole_vectors(s.n);
+  const auto floats = [&](int slot, int64_t n) {
+    return static_cast<float*>(pool.scratch(0, slot, static_cast<size_t>(n) * sizeof(float)));
+  };
+  float* packed_a = floats(0, s.m * (k1 - k0));
+  float* packed_b = floats(1, columns * (k1 - k0));
+  const int64_t blocks = ceil_div(k1 - k0, step);
+
+  constexpr int64_t kPackRows = 8 * kTileRows;
+  constexpr int64_t kPackColumns = 4 * kTileColumns;
+  const int64_t parts_a = ceil_div(s.m, kPackRows);
+  const int64_t parts_b = ceil_div(s.n, kPackColumns);
+  auto pack = [&](int64_t t, int) {
+    const int64_t part = t / blocks;
+    const int64_t p = k0 + t % blocks * step;
+    const int64_t kc = std::min(step, k1 - p);
+    if (part < parts_a) {
+      const int64_t i = part * kPackRows;
+      pack_a(i, std::min(s.m, i + kPackRows), kc, s.a + p * s.a_col, s.a_row, s.a_col, packed_a + s.m * (p - k0) + i * kc);
+    } else {
+      const int64_t j = (part - parts_a) * kPackColumns;
+      pack_b(j, std::min(s.n, j + kPackColumns), kc, s.b + p * s.b_row, s.b_row, s.b_col,
+             packed_b + columns * (p - k0) + j * kc);
+    }
+  };
+  pool.run((parts_a + parts_b) * blocks, pack);
+
+  const int64_t across = ceil_div(s.n, kBlockColumns);
+  const int64_t width = share(s.n, across, kTileColumns);
+  const int64_t down = ceil_div(kTasksPerThread * pool.threads(), across);
+  const int64_t height = share(s.m, down, kTileRows);
+  auto multiply = [&](int64_t t, int) {
+    const int64_t i = t / across * height;
+    const int64_t j = t % across * width;
+    if (j >= s.n) return;
+    for (int64_t p = k0; p < k1; p += step) {
+      const int64_t kc = std::min(step, k1 - p);
+      multiply_packed(std::min(height, s.m - i), std::min(width, s.n - j), kc, packed_a + s.m * (p - k0) + i * kc,
+                      packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
+    }
+  };
+  pool.run(ceil_div(s.m, height) * across, multiply);
+}
+
+void multiply_large(Pool& pool, const Product& s) {
+  const int64_t step = block_k(s.k);
+  for (int64_t j = 0; j < s.n; j += kMostRows) {
+    for (int64_t i = 0; i < s.m; i += kMostRows) {
+      const Product part{std::min(kMostRows, s.m - i), std::min(kMostRows, s.n - j), s.k, s.a + i * s.a_row, s.a_row, s.a_col,
+                         s.b + j * s.b_col, s.b_row, s.b_col, s.c + i * s.c_row + j, s.c_row};
+      const int64_t slab = std::max<int64_t>(1, kSlabFloats / ((part.m + part.n) * step)) * step;
+      for (int64_t p = 0; p < s.k; p += slab) multiply_slab(pool, part, p, std::min(s.k, p + slab), step);
+    }
+  }
+}
+
+}  // namespace
+
+void matmul(const Call& call, Pool& pool) {
+  const Operand& a = call.in[0];
+  const Operand& b = call.in[1];
+  const bool transpose_a = call.attr("transposeA") != 0;
+  const bool transpose_b = call.attr("transposeB") != 0;
+  const int64_t m = transpose_a ? a.columns() : a.rows();
+  const int64_t k = transpose_a ? a.rows() : a.columns();
+  const int64_t n = transpose_b ? b.rows() : b.columns();
+  const Product s{m, n, k, a.f32(), transpose_a ? 1 : k, transpose_a ? m : 1, b.f32(), transpose_b ? 1 : n, transpose_b ? k : 1,
+                  call.out[0].f32(), n};
+  if (m <= kThin) {
+    multiply_thin(pool, m, n, k, s.a, s.a_row, s.a_col, s.b, s.b_col, s.b_row, s.c, n, 1);
+  } else if (n <= kThin) {
+    multiply_thin(pool, n, m, k, s.b, s.b_col, s.b_row, s.a, s.a_row, s.a_col, s.c, 1, n);
+  } else if (m * n * k <= kSmallProducts) {
+    multiply_small(pool, s);
+  } else {
+    multiply_large(pool, s);
+  }
+}
+
+}  // namespace slayer::SLAYER_ISA
