@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Pcg32 } from "@slayer/data";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { tinyTexts, writeTinyModel } from "./support/tiny-model.js";
+import { writeTinyCheckpoint } from "./support/tiny-checkpoint.js";
+import { tinyTexts } from "./support/tiny-texts.js";
 
 const bin = fileURLToPath(new URL("../packages/cli/dist/bin.js", import.meta.url));
 const STEPS = 40;
@@ -15,7 +16,7 @@ let dir: string;
 beforeAll(async () => {
   if (!existsSync(bin)) throw new Error(`${bin} is missing: run the build first (npm test does)`);
   dir = await mkdtemp(join(tmpdir(), "slayer-kill-"));
-  await writeTinyModel(join(dir, "model"), 4);
+  await writeTinyCheckpoint(join(dir, "model"));
   const lines = tinyTexts(80, 5).map((text) => `${JSON.stringify({ text })}\n`);
   await writeFile(join(dir, "data.jsonl"), lines.join(""));
   const recipe = `

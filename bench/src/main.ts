@@ -12,14 +12,14 @@ const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] 
 
   --backend NAME  ${Object.keys(backends).join(", ")} (default: reference)
   --filter TEXT   only cases whose name contains TEXT, e.g. "matmul NT"
-  --seconds S     sampling time per case (default: 0.5); slow cases take at least five runs
+  --seconds S     sampling time per case (default: 0.3); slow cases take at least five runs
   --json OUT      also write the results to OUT, or into the folder OUT as BACKEND-CPU.json; relative to bench/`;
 
 const { values: options } = parseArgs({
   options: {
     backend: { type: "string", default: "reference" },
     filter: { type: "string", default: "" },
-    seconds: { type: "string", default: "0.5" },
+    seconds: { type: "string", default: "0.3" },
     json: { type: "string" },
     help: { type: "boolean", short: "h", default: false },
   },

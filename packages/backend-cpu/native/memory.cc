@@ -42,7 +42,7 @@ Memory::Memory(size_t bytes) : bytes_(bytes) {
 #endif
 }
 
-void Memory::Release::operator()(std::byte* start) const {
+void Release::operator()(std::byte* start) const {
   if (mapped > 0) munmap(start, mapped);
   else ::operator delete(start, kAlignment);
 }

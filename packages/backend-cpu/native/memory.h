@@ -6,6 +6,12 @@
 
 namespace slayer {
 
+// Gives memory back to where it came from.
+struct Release {
+  size_t mapped = 0;  // bytes to unmap; 0 for memory of operator new
+  void operator()(std::byte* start) const;
+};
+
 class Memory {
  public:
   Memory() = default;
@@ -16,10 +22,6 @@ class Memory {
   size_t bytes() const { return bytes_; }
 
  private:
-  struct Release {
-    size_t mapped = 0;  // bytes to unmap; 0 for memory of operator new
-    void operator()(std::byte* start) const;
-  };
   std::unique_ptr<std::byte, Release> owned_;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;

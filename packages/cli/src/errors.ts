@@ -85,7 +85,8 @@ export function failureOf(
   const system = systemMessage(error);
   if (system !== undefined) return { exitCode: 2, message: `error: ${system}` };
   if (env.SLAYER_DEBUG) return { exitCode: 1, message: error.stack ?? error.message };
-  if (error instanceof BackendError || error instanceof TrainingError) return { exitCode: 1, message: `error: ${error.message}` };
+  if (error instanceof BackendError || error instanceof TrainingError)
+    return { exitCode: 1, message: `error: ${error.message}` };
   const hint = "this is a fault of the program; set SLAYER_DEBUG=1 to see where it happened";
   return { exitCode: 1, message: `internal error: ${error.message}\n${hint}` };
 }

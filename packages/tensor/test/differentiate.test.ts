@@ -86,6 +86,25 @@ describe("with only block 1 of 0, 1, 2 trainable", () => {
 const broadcastSum = (x: Tensor) => x.graph.apply("broadcast", [sum(x)], { d0: 2, d1: 1 })[0]!;
 
 describe("differentiate", () => {
+  it.each([
+    ["one block", block1, false],
+    ["one block, the others recomputed", block1, true],
+    ["q_proj alone", ["1.q_proj"], true],
+    ["the embedding", ["embed"], false],
+  ] as const)("emits no node that the gradients of %s do not need", (_, trainable, recompute) => {
+    const { graph, loss, weight } = llamaGraph(3);
+    const gradients = differentiate(loss, trainable.map(weight), { recompute: () => recompute });
+    const plan = makePlan(graph, { loss, ...Object.fromEntries(gradients.map((t, i) => [trainable[i]!, t!])) });
+    expect(plan.steps.length).toBe(graph.nodes.length); // planning leaves out what is dead
+  });
+
+  it("is not stopped by an op without gradient that no trainable tensor lies behind", () => {
+    const g = new Graph();
+    const [w, frozen] = [g.parameter("w", [1]), g.parameter("frozen", [5])];
+    const [dw] = differentiate(sum(add(w, sumOfSquares(frozen))), [w]);
+    expect(dw!.shape).toEqual([1]);
+  });
+
   it("goes no further than the one weight wanted: q_proj's gradient needs no other product in its block", () => {
     const plan = planOf(["1.q_proj"]);
     const read = products(backwardOf(plan, "block.1")).map((s) => weightsOf(plan, s));

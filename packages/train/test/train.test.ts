@@ -14,7 +14,8 @@ import {
   TrainingError,
 } from "@slayer/train";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { tinyTexts, writeTinyModel } from "../../../test/support/tiny-model.js";
+import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
+import { tinyTexts } from "../../../test/support/tiny-texts.js";
 
 let dir: string;
 let base: string;
@@ -24,7 +25,7 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "slayer-train-"));
   base = join(dir, "base");
   expanded = join(dir, "expanded");
-  await writeTinyModel(base, 6);
+  await writeTinyCheckpoint(base, { blocks: 6 });
   const checkpoint = await Checkpoint.open(base);
   // 6 blocks and one inserted, the last pruned and the one before it updated: 6 blocks, two of them trainable.
   await expand(checkpoint, planSlayer(checkpoint.config, { groups: 1, groupSize: 2, prune: 1 }), expanded);
@@ -150,7 +151,7 @@ describe("continued pre-training of a surgically expanded model", () => {
     await train(recipe("documents", { packing: "documents", recompute: "block" }), createReferenceBackend());
     const lines = await curve("documents");
     expect(lines).toHaveLength((await curve("plain")).length);
-    expect(lines[0]).not.toEqual((await curve("plain"))[0]);
+    expect(lines).not.toEqual(await curve("plain"));
   });
 
   it("recomputing blocks changes no bit of the curve", async () => {

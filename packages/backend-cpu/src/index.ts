@@ -1,0 +1,3 @@
+export { availableIsas, createCpuBackend } from "./backend.js";
+export { AddonMissingError } from "./native.js";
+export type { CpuOptions } from "./options.js";

@@ -1,0 +1,87 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+/** The addon's interface; native/addon.cc implements it. */
+export interface NativeAddon {
+  /** The instruction sets that this processor has code for, fastest first, with the ops of each. */
+  isas(): readonly { readonly name: string; readonly ops: readonly string[] }[];
+  readonly Buffer: new (bytes: number) => NativeBuffer;
+  readonly Session: new (isa: string, threads: number) => NativeSession;
+}
+
+export interface NativeBuffer {
+  write(offset: number, bytes: Uint8Array): void;
+  read(offset: number, bytes: number): Uint8Array<ArrayBuffer>;
+  /** Gives the memory back at once, or at the end of the run that uses it. */
+  free(): void;
+}
+
+export interface NativeOperand {
+  /** Index into the buffers that `prepare` is given. */
+  readonly buffer: number;
+  readonly offset: number;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+export interface NativeStep {
+  readonly op: string;
+  readonly attrs: Readonly<Record<string, number | boolean>>;
+  readonly inputs: readonly NativeOperand[];
+  readonly outputs: readonly NativeOperand[];
+}
+
+declare const executable: unique symbol;
+export interface NativeExecutable {
+  readonly [executable]: true;
+}
+
+export interface NativeSession {
+  prepare(steps: readonly NativeStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
+  /** Queues a run and returns its number; `done` is called from the event loop when it has ended. */
+  run(what: NativeExecutable, done: (outcome: "done" | "cancelled" | "failed", message: string) => void): number;
+  /** The run ends before its next step. */
+  cancel(run: number): void;
+  /** Joins the threads. Runs must have ended. */
+  close(): void;
+}
+
+/** There is no addon that this Node and this machine can load. The message says what was tried, and what helps. */
+export class AddonMissingError extends Error {
+  override readonly name = "AddonMissingError";
+}
+
+const require = createRequire(import.meta.url);
+
+/** The addon: built in this folder, or else the prebuilt package of this platform. Throws an AddonMissingError. */
+export function loadAddon(): NativeAddon {
+  const tried: string[] = [];
+  const local = fileURLToPath(new URL("../build/Release/slayer_cpu.node", import.meta.url));
+  if (existsSync(local)) {
+    try {
+      return require(local) as NativeAddon;
+    } catch (error) {
+      tried.push(`${local} does not load: ${(error as Error).message}`);
+    }
+  } else tried.push("it was not built here");
+  const prebuilt = `@slayer/backend-cpu-${platform()}`;
+  try {
+    return require(prebuilt) as NativeAddon;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    tried.push(code === "MODULE_NOT_FOUND" ? `${prebuilt} is not installed` : `${prebuilt} does not load: ${message}`);
+  }
+  throw new AddonMissingError(
+    `no native CPU kernels: ${tried.join("; ")}. ` +
+      `In a clone of the repository install cmake and g++ or clang++ and run \`pnpm build:native\``,
+  );
+}
+
+/** As in the names of the prebuilt packages, e.g. linux-x64-gnu. */
+function platform(): string {
+  const { platform, arch } = process;
+  if (platform !== "linux") return `${platform}-${arch}`;
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return `${platform}-${arch}-${header.glibcVersionRuntime === undefined ? "musl" : "gnu"}`;
+}

@@ -1,0 +1,127 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Interrupted } from "@slayer/cli";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
+import { tinyTexts } from "../../../test/support/tiny-texts.js";
+import { scratch, slayer } from "./support/slayer.js";
+
+const home = process.cwd();
+afterEach(() => process.chdir(home));
+
+let dir: string;
+beforeEach(async () => {
+  dir = scratch();
+  process.chdir(dir);
+  await writeTinyCheckpoint("model");
+  writeFileSync(
+    "text.jsonl",
+    tinyTexts(40, 1)
+      .map((text) => `${JSON.stringify({ text })}\n`)
+      .join(""),
+  );
+  writeFileSync(
+    "recipe.yaml",
+    `model: model
+trainable: [model.layers.1, norm]
+data: [{path: text.jsonl}]
+sequence_length: 16
+batch: {sequences: 4}
+steps: 6
+optimizer: {lr: 0.01}
+checkpoint: {every: 2}
+eval: {every: 3, perplexity: [text.jsonl]}
+out: runs/a
+`,
+  );
+});
+
+const steps = (run: string) =>
+  readFileSync(join(run, "metrics.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { step: number; loss?: number });
+
+describe("slayer train", () => {
+  it("its help's examples run", async () => {
+    const { stdout } = await slayer(["train", "--help"]);
+    const examples = Array.from(stdout.matchAll(/^ {2}\$ slayer (.+)$/gm), (m) => m[1]!.split(" "));
+    expect(examples).toHaveLength(2);
+    for (const example of examples) {
+      const { code, stderr } = await slayer(example);
+      expect(code, stderr).toBe(0);
+    }
+  });
+
+  it("--json prints one document, the run's result; the model it names can be read", async () => {
+    const { code, stdout, stderr } = await slayer(["train", "recipe.yaml", "--json"]);
+    expect(code, stderr).toBe(0);
+    const result = JSON.parse(stdout) as { model: string; steps: number; tokens: number };
+    expect(result).toMatchObject({ model: join("runs", "a", "model"), steps: 6, tokens: 6 * 4 * 16 });
+    const inspected = await slayer(["inspect", result.model, "--json"]);
+    expect(inspected.code, inspected.stderr).toBe(0);
+    expect(stderr).toContain("of them trained");
+  });
+
+  it("--dry-run trains nothing and predicts memory, FLOPs and time", async () => {
+    const { code, stdout } = await slayer(["train", "recipe.yaml", "--dry-run", "--json"]);
+    expect(code).toBe(0);
+    const {
+      memory,
+      modelFlops,
+      trainable,
+      seconds_per_step: seconds,
+    } = JSON.parse(stdout) as {
+      memory: Record<string, number>;
+      modelFlops: number;
+      trainable: number;
+      seconds_per_step: number;
+    };
+    const { total, ...parts } = memory;
+    expect(Object.values(parts).reduce((a, b) => a + b, 0)).toBe(total);
+    expect(memory.moments).toBe(8 * trainable);
+    expect(modelFlops).toBeGreaterThan(0);
+    expect(seconds).toBeGreaterThan(0);
+    expect(() => readFileSync("runs/a/recipe.json")).toThrow("ENOENT");
+  });
+
+  it("interrupted: exit 130, and --resume continues to the end of the same curve", async () => {
+    await slayer(["train", "recipe.yaml", "--set", "out=runs/whole"]);
+    const controller = new AbortController();
+    controller.abort(new Interrupted("SIGINT"));
+    // The signal is up from the start: the first step is finished, saved, and the command ends.
+    const first = await slayer(["train", "recipe.yaml"], { signal: controller.signal });
+    expect(first.code).toBe(130);
+    const resumed = await slayer(["train", "recipe.yaml", "--resume"]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    const losses = (run: string) => steps(run).map(({ step, loss }) => ({ step, loss }));
+    expect(losses("runs/a")).toEqual(losses("runs/whole"));
+  });
+
+  it.each([
+    ["an unknown key", ["--set", "learning_rate=1"], 'Unrecognized key: "learning_rate"'],
+    ["SFT", ["--set", "stage=sft"], "stage: sft is not built yet"],
+    ["a model that is not there", ["--set", "model=nowhere"], "nowhere"],
+    ["data that is not there", ["--set", "data=[{path: nothing.jsonl}]"], "nothing.jsonl"],
+    [
+      "a pattern that matches nothing",
+      ["--set", "trainable=[model.layers.9]"],
+      "no parameter matches 'model.layers.9'",
+    ],
+  ])("%s: exit 2 and one message", async (_, options, message) => {
+    const { code, stderr, stdout } = await slayer(["train", "recipe.yaml", ...options]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("    at ");
+    expect(stdout).toBe("");
+  });
+
+  it("an existing run needs --resume or --overwrite", async () => {
+    mkdirSync("runs/a", { recursive: true });
+    await slayer(["train", "recipe.yaml"]);
+    const again = await slayer(["train", "recipe.yaml"]);
+    expect(again.code).toBe(2);
+    expect(again.stderr).toContain("--resume continues it, --overwrite replaces it");
+    expect((await slayer(["train", "recipe.yaml", "--overwrite"])).code).toBe(0);
+  });
+});
