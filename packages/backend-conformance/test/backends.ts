@@ -1,12 +1,27 @@
+import { AddonMissingError, availableIsas, createCpuBackend } from "@slayer/backend-cpu";
 import { type Backend, createReferenceBackend, type OpName } from "@slayer/tensor";
 
 export interface BackendUnderTest {
   readonly create: () => Promise<Backend>;
   /** Ops that it has no kernel for, all cases of them. Everything else runs against it. */
   readonly notSupported: readonly OpName[];
+  /** Why it cannot be checked on this machine, if so. */
+  readonly missing?: string;
 }
 
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
   reference: { create: async () => createReferenceBackend(), notSupported: [] },
+  cpu: { create: () => createCpuBackend(), notSupported: [], ...reasonIfMissing(availableIsas) },
 };
+
+/** Why `probe` says that a native addon is missing; any other error is one. */
+function reasonIfMissing(probe: () => unknown): { missing?: string } {
+  try {
+    probe();
+    return {};
+  } catch (error) {
+    if (error instanceof AddonMissingError) return { missing: error.message };
+    throw error;
+  }
+}

@@ -32,7 +32,7 @@ Session::Session(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   queue_.Unref(env);
   // When the environment ends (process.exit, a worker's end), hooks run last first: the threads are joined before the queue
   // and the memory they use go.
-  hook_ = env.AddCleanupHook(+[](Session* session) { session->runner_.reset(); }, this);
+  napi_add_env_cleanup_hook(env, end_with_environment, this);
 }
 
 Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
@@ -91,10 +91,12 @@ void Session::finish(Napi::Env env, Job* job) {
   pending.done.Call({outcome, Napi::String::New(env, job->message)});
 }
 
+void Session::end_with_environment(void* session) { static_cast<Session*>(session)->runner_.reset(); }
+
 void Session::shut(Napi::Env env) {
   if (!runner_) return;
   runner_.reset();
-  hook_.Remove(env);
+  napi_remove_env_cleanup_hook(env, end_with_environment, this);
   queue_.Release();
 }
 

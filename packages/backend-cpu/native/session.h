@@ -39,6 +39,7 @@ class Session : public Napi::ObjectWrap<Session> {
 
   static void deliver(Napi::Env env, Napi::Function, Session* session, Job* job);
   void finish(Napi::Env env, Job* job);
+  static void end_with_environment(void* session);
   void shut(Napi::Env env);
 
   using Queue = Napi::TypedThreadSafeFunction<Session, Job, deliver>;
@@ -46,7 +47,6 @@ class Session : public Napi::ObjectWrap<Session> {
   Isa isa_;
   std::unique_ptr<Runner> runner_;
   Queue queue_;  // from the runner's thread to the event loop, which it keeps alive while jobs are pending
-  Napi::Env::CleanupHook<void (*)(Session*), Session> hook_;
   std::map<uint32_t, Pending> pending_;
   uint32_t next_id_ = 0;
 };
