@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Folders that are made, not written. */
-const generated = new Set(["node_modules", "dist", "coverage", "out", "runs", "quickstart", "__pycache__"]);
+const generated = new Set(["node_modules", "dist", "build", "coverage", "out", "runs", "quickstart", "__pycache__"]);
 
 /**
  * Paths of all written files below `folder`, relative to `root`, sorted; fixtures and dot folders are left out.

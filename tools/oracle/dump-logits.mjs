@@ -30,6 +30,7 @@ await program.run(forwardInputs(config, ids, shape));
 const logits = await program.read("logits");
 
 await mkdir(out, { recursive: true });
+/** @param {{ buffer: ArrayBufferLike, byteOffset: number, byteLength: number }} array */
 const bytes = (array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 const writer = await CheckpointWriter.create(out, [
   { name: "input_ids", dtype: "I32", shape: [shape.batch, shape.length] },

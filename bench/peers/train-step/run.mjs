@@ -171,7 +171,7 @@ async function openBackend() {
 }
 
 async function openTorch(dir) {
-  const script = fileURLToPath(new URL("torch_step.py", import.meta.url));
+  const script = fileURLToPath(new URL("./torch_step.py", import.meta.url));
   const args = [
     script,
     dir,

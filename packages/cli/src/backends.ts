@@ -1,3 +1,4 @@
+import { AddonMissingError, createCpuBackend } from "@slayer/backend-cpu";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { NotBuiltError, UserError } from "./errors.js";
 
@@ -20,20 +21,29 @@ interface PlannedBackend {
 const backends: readonly (BuiltBackend | PlannedBackend)[] = [
   { name: "cuda", needs: "an NVIDIA GPU" },
   { name: "webgpu", needs: "a GPU with a Vulkan, Metal or Direct3D 12 driver" },
-  { name: "cpu", needs: "a processor with SIMD instructions" },
+  { name: "cpu", open: openCpu },
   { name: "reference", open: openReference },
 ];
 
 export const backendNames: readonly string[] = ["auto", ...backends.map(({ name }) => name)];
+
+async function openCpu(device: number): Promise<Backend> {
+  if (device !== 0) throw new UserError(`the cpu backend has one device, 0; got --device ${device}`);
+  try {
+    return await createCpuBackend();
+  } catch (error) {
+    throw error instanceof AddonMissingError ? new UserError(error.message) : error;
+  }
+}
 
 async function openReference(device: number): Promise<Backend> {
   if (device !== 0) throw new UserError(`the reference backend has one device, 0; got --device ${device}`);
   return createReferenceBackend();
 }
 
-/** Opens a backend by name; the caller closes it. */
-export async function openBackend(name: string, device: number): Promise<Backend> {
-  if (name === "auto") return openBest(device);
+/** Opens a backend by name; the caller closes it. `log` is told when `auto` takes one because a better one does not work. */
+export async function openBackend(name: string, device: number, log: (text: string) => void): Promise<Backend> {
+  if (name === "auto") return openBest(device, log);
   const entry = backends.find((backend) => backend.name === name);
   if (entry === undefined) {
     throw new UserError(`--backend must be one of ${backendNames.join(", ")}; got ${JSON.stringify(name)}`);
@@ -43,12 +53,14 @@ export async function openBackend(name: string, device: number): Promise<Backend
   return entry.open(device);
 }
 
-async function openBest(device: number): Promise<Backend> {
+async function openBest(device: number, log: (text: string) => void): Promise<Backend> {
   const problems: string[] = [];
   for (const { name, open } of backends) {
     if (open === undefined) continue;
     try {
-      return await open(device);
+      const backend = await open(device);
+      if (problems.length > 0) log(`using the ${name} backend, which is slower: ${problems.join("; ")}`);
+      return backend;
     } catch (error) {
       problems.push(`${name}: ${(error as Error).message}`);
     }

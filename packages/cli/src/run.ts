@@ -69,7 +69,7 @@ export class Run {
   /** The backend that the options ask for; closed at the end of the run. */
   async backend(): Promise<Backend> {
     const { backend: name, device } = this.#options;
-    const backend = await openBackend(name, device);
+    const backend = await openBackend(name, device, (text) => this.log(text));
     this.#open.push(backend);
     return backend;
   }
