@@ -111,7 +111,7 @@ void attention_tile(const Columns& columns, const float* q, const float* k, cons
     }
   }
   for (int64_t c = 0; c < columns.count; c++) {
-    lse[s.statistic(columns.b, columns.kv, columns.first + c)] = tile.m[c] * kLn2 + std::log(tile.l[c]);
+    lse[columns.statistic[c]] = tile.m[c] * kLn2 + std::log(tile.l[c]);
     tile.l[c] = 1 / tile.l[c];
   }
   unpack_columns(columns, tile.out, tile.l, o);
@@ -129,8 +129,8 @@ void attention(const Call& call, Pool& pool) {
   if (suits_decoding(s)) return decode(s, q, k, v, o, lse, pool);
   const int64_t tiles = s.tiles();
   auto task = [&](int64_t index, int thread) {
-    // The last tiles of a sequence see the most keys: they go first.
-    const Columns columns(s, index / s.K % s.B, index % s.K, tiles - 1 - index / s.K / s.B);
+    // Neighbours share keys. The last tiles of a sequence see the most: they go first.
+    const Columns columns(s, index / tiles / s.K, index / tiles % s.K, tiles - 1 - index % tiles);
     void* memory = pool.scratch(thread, 0, static_cast<size_t>(Tile::floats(s)) * 4);
     attention_tile(columns, q, k, v, o, lse, Tile(s, static_cast<float*>(memory)));
   };

@@ -53,18 +53,17 @@ void pack_queries(const Columns& columns, const Operands& x, const Tile& tile) {
   pack_columns(columns, x.q, s.scale * kLog2e, tile.queries);
   pack_columns(columns, x.dout, 1, tile.gradients);
   for (int64_t c = 0; c < columns.vectors * kLanes; c++) {
-    const int64_t row = s.query(columns.b, columns.kv, columns.column(c));
+    const int64_t row = columns.query[c];
     float* q = tile.rows_q + c * s.padded;
     float* dout = tile.rows_do + c * s.padded;
-    std::memcpy(q, x.q + row, static_cast<size_t>(s.E) * 4);
-    std::memcpy(dout, x.dout + row, static_cast<size_t>(s.E) * 4);
-    for (int64_t e = s.E; e < s.padded; e++) q[e] = dout[e] = 0;
+    copy_padded(x.q + row, s.E, s.padded, q);
+    copy_padded(x.dout + row, s.E, s.padded, dout);
     Vec delta = Vec{};
     int64_t e = 0;
     for (; e + kLanes <= s.E; e += kLanes) delta = fma(load(dout + e), load(x.o + row + e), delta);
     if (e < s.E) delta = fma(load_part(dout + e, s.E - e), load_part(x.o + row + e, s.E - e), delta);
     tile.delta[c] = sum(delta);
-    tile.lse[c] = x.lse[s.statistic(columns.b, columns.kv, columns.column(c))] * kLog2e;
+    tile.lse[c] = x.lse[columns.statistic[c]] * kLog2e;
   }
 }
 

@@ -41,16 +41,8 @@ struct AttentionSizes {
   }
 
   int64_t tiles() const { return (T * G + kColumns - 1) / kColumns; }
-  // Where in q (or o) head `column mod G` of kv head `kv` at row ⌊column/G⌋ begins.
-  int64_t query(int64_t b, int64_t kv, int64_t column) const {
-    return ((b * T + column / G) * H + kv * G + column % G) * E;
-  }
   // Where in k (or v) head `kv` of this row begins.
   int64_t key(int64_t b, int64_t kv, int64_t row) const { return ((b * S + row) * K + kv) * E; }
-  // Where in lse [B, H, T] this column's value is.
-  int64_t statistic(int64_t b, int64_t kv, int64_t column) const {
-    return (b * H + kv * G + column % G) * T + column / G;
-  }
 };
 
 struct Columns {
@@ -59,6 +51,8 @@ struct Columns {
   int64_t first, count;                 // columns first … first + count − 1
   int64_t vectors, panels;
   int64_t key_begin, key_end;           // keys that some column may see; begins at the start of a tile
+  int64_t statistic[kColumns];          // where in lse [B, H, T] the column's value is
+  int64_t query[kColumns];              // where in q (and o) the column's E floats begin
   int32_t position[kColumns];           // ascending
   int32_t segment[kColumns];
   int32_t segment_low, segment_high;
@@ -67,8 +61,12 @@ struct Columns {
     count = s.T * s.G - first < kColumns ? s.T * s.G - first : kColumns;
     vectors = (count + kLanes - 1) / kLanes;
     panels = (vectors + kMicroVectors - 1) / kMicroVectors;
+    int64_t row = first / s.G, head = first % s.G;
     for (int64_t c = 0; c < vectors * kLanes; c++) {
-      position[c] = static_cast<int32_t>(s.offset + (first + (c < count ? c : count - 1)) / s.G);
+      query[c] = c < count ? ((b * s.T + row) * s.H + kv * s.G + head) * s.E : query[c - 1];
+      statistic[c] = c < count ? (b * s.H + kv * s.G + head) * s.T + row : statistic[c - 1];
+      position[c] = c < count ? static_cast<int32_t>(s.offset + row) : position[c - 1];
+      if (++head == s.G) head = 0, row++;
       segment[c] = s.segments ? s.segments[b * s.S + position[c]] : 0;
       if (c == 0 || segment[c] < segment_low) segment_low = segment[c];
       if (c == 0 || segment[c] > segment_high) segment_high = segment[c];
@@ -77,7 +75,6 @@ struct Columns {
     key_begin = lowest_key(0) / kKeys * kKeys;
   }
 
-  int64_t column(int64_t c) const { return first + (c < count ? c : count - 1); }
   int64_t first_position(int64_t vector) const { return position[vector * kLanes]; }
   int64_t last_position(int64_t vector) const { return position[vector * kLanes + kLanes - 1]; }
   // The first key that any column from this vector on sees.
@@ -134,7 +131,7 @@ inline void pack_columns(const Columns& columns, const float* from, float factor
   const AttentionSizes& s = columns.sizes;
   for (int64_t v = 0; v < columns.vectors; v++) {
     const float* rows[kLanes];
-    for (int i = 0; i < kLanes; i++) rows[i] = from + s.query(columns.b, columns.kv, columns.column(v * kLanes + i));
+    for (int i = 0; i < kLanes; i++) rows[i] = from + columns.query[v * kLanes + i];
     float* out = to + v / kMicroVectors * s.E * kPanel + v % kMicroVectors * kLanes;
     for (int64_t e = 0; e < s.E; e += kLanes) {
       const int64_t n = s.E - e < kLanes ? s.E - e : kLanes;
@@ -158,7 +155,7 @@ inline void unpack_columns(const Columns& columns, const float* from, const floa
       for (int i = 0; i < kLanes; i++) block[i] = load(in + (e + i) * kPanel) * scale;
       transpose(block);
       for (int i = 0; i < kLanes && v * kLanes + i < columns.count; i++) {
-        float* row = to + s.query(columns.b, columns.kv, columns.column(v * kLanes + i)) + e;
+        float* row = to + columns.query[v * kLanes + i] + e;
         if (n == kLanes) store(row, block[i]);
         else store_part(row, block[i], n);
       }
@@ -166,15 +163,20 @@ inline void unpack_columns(const Columns& columns, const float* from, const floa
   }
 }
 
+// to[e] = from[e] for e < n, 0 for n ≤ e < padded.
+SLAYER_INLINE void copy_padded(const float* from, int64_t n, int64_t padded, float* to) {
+  int64_t e = 0;
+  for (; e + kLanes <= n; e += kLanes) store(to + e, load(from + e));
+  for (; e < n; e++) to[e] = from[e];
+  for (; e < padded; e++) to[e] = 0;
+}
+
 // to[n][padded]: rows key … key + n − 1 of one head of k or v, and zero rows up to a whole micro tile.
 inline void pack_keys(const AttentionSizes& s, const float* from, int64_t b, int64_t kv, int64_t key, int64_t n, float* to) {
   const int64_t whole = (n + kMicroRows - 1) / kMicroRows * kMicroRows;
-  for (int64_t j = 0; j < whole; j++) {
-    float* row = to + j * s.padded;
-    const int64_t width = j < n ? s.E : 0;
-    if (width > 0) std::memcpy(row, from + s.key(b, kv, key + j), static_cast<size_t>(width) * 4);
-    std::memset(row + width, 0, static_cast<size_t>(s.padded - width) * 4);
-  }
+  const float* rows = from + s.key(b, kv, key);
+  for (int64_t j = 0; j < n; j++) copy_padded(rows + j * s.K * s.E, s.E, s.padded, to + j * s.padded);
+  std::memset(to + n * s.padded, 0, static_cast<size_t>((whole - n) * s.padded) * 4);
 }
 
 // Calls body(r, first, acc) for micro tiles of rows·columns, acc = the products of kMicroRows rows of a packed key tile from row

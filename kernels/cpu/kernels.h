@@ -1,4 +1,4 @@
-// Every CPU kernel, by the name of its op. A new one is a line here and a file kernels/<op>/<op>.cc.
+// Every CPU kernel, by the name of its op. A new one is a line here and a function in kernels/<family>/<op>.cc.
 #pragma once
 
 #include "kernel.h"
@@ -30,11 +30,7 @@
   X(swiglu)                  \
   X(swiglu_backward)
 
-#ifdef SLAYER_WEAK
-#define SLAYER_DECLARE(op) __attribute__((weak)) void op(const Call&, Pool&);
-#else
 #define SLAYER_DECLARE(op) void op(const Call&, Pool&);
-#endif
 
 namespace slayer::SLAYER_ISA {
 SLAYER_KERNELS(SLAYER_DECLARE)

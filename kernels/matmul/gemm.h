@@ -12,9 +12,9 @@
 
 namespace slayer::SLAYER_ISA {
 
-constexpr int64_t kBlockK = 512;        // most steps of k in one block
-constexpr int64_t kBlockColumns = 384;  // columns of B in L2 at a time
-constexpr int64_t kBlockRows = 1024;    // rows of A packed at a time
+constexpr int64_t kBlockK = 1024;        // most steps of k in one block
+constexpr int64_t kBlockColumns = 1024;  // columns of B that one strip of A meets at a time
+constexpr int64_t kBlockRows = 1024;     // rows of A packed at a time
 
 // Steps of k per block: k in equal parts of at most kBlockK. It depends on k alone, so sums are made in the same order however
 // C is divided.
@@ -52,7 +52,8 @@ inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, co
       const int64_t columns = std::min<int64_t>(kTileColumns, n - j);
       const int64_t vectors = (columns + kLanes - 1) / kLanes;
       kTiles.at[vectors - 1][rows - 1](kc, a + i * kc, b + j * kc, c + i * c_row + j, c_row,
-                                       columns - (vectors - 1) * kLanes, accumulate);
+                                       columns - (vectors - 1) * kLanes, accumulate,
+                                       a + (i + kTileRows + j / kTileColumns) * kc);
     }
   }
 }

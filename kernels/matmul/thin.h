@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "../cpu/isa.h"
 
@@ -52,34 +53,42 @@ SLAYER_INLINE void thin_dots(const Thin& s, int64_t j) {
   }
 }
 
-// Columns [j, j + lanes) of W, contiguous along j, lanes ≤ C vectors: Y's elements are running sums in registers.
-template <int T, int C>
-SLAYER_INLINE void thin_sums(const Thin& s, int64_t j, int64_t lanes) {
-  Vec total[T][C] = {};
-  const auto run = [&](auto read) {
-    for (int64_t p = 0; p < s.k; p++) {
-      Vec w[C];
-#pragma GCC unroll 8
-      for (int v = 0; v < C; v++) w[v] = read(s.w + p * s.w_column + j + v * kLanes);
-#pragma GCC unroll 8
-      for (int t = 0; t < T; t++) {
-        const Vec x = splat(s.x[t * s.x_row + p]);
-#pragma GCC unroll 8
-        for (int v = 0; v < C; v++) total[t][v] = fma(x, w[v], total[t][v]);
-      }
+constexpr int64_t kThinColumns = 1024;  // of Y held in L1 by thin_sums
+
+// Columns [j, j + n) of W, contiguous along j, n ≤ kThinColumns: whole rows of W times a number each are added to Y, which is in
+// L1; R rows at once, so that Y is loaded and stored once for R of them.
+template <int T>
+void thin_sums(const Thin& s, int64_t j, int64_t n) {
+  alignas(64) float total[T][kThinColumns] = {};
+  const auto add_rows = [&]<int R>(std::integral_constant<int, R>, int64_t p) {
+    const float* w = s.w + p * s.w_column + j;
+    Vec x[T][R];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; t++) {
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) x[t][r] = splat(s.x[t * s.x_row + p + r]);
     }
+    const auto add_vector = [&](auto read, int64_t i) {
+      Vec row[R];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) row[r] = read(w + r * s.w_column + i);
+#pragma GCC unroll 4
+      for (int t = 0; t < T; t++) {
+        Vec y = load(&total[t][i]);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) y = fma(x[t][r], row[r], y);
+        store(&total[t][i], y);
+      }
+    };
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) add_vector([](const float* q) { return load(q); }, i);
+    if (i < n) add_vector([rest = n - i](const float* q) { return load_part(q, rest); }, i);
   };
-  if (lanes == C * kLanes) {
-    run([](const float* q) { return load(q); });
-  } else {
-    run([lanes](const float* q) { return load_part(q, lanes); });
-  }
-#pragma GCC unroll 8
+  int64_t p = 0;
+  for (; p + 4 <= s.k; p += 4) add_rows(std::integral_constant<int, 4>(), p);
+  for (; p < s.k; p++) add_rows(std::integral_constant<int, 1>(), p);
   for (int t = 0; t < T; t++) {
-    float out[C * kLanes];
-#pragma GCC unroll 8
-    for (int v = 0; v < C; v++) store(out + v * kLanes, total[t][v]);
-    for (int64_t i = 0; i < lanes; i++) s.y[t * s.y_row + (j + i) * s.y_column] = out[i];
+    for (int64_t i = 0; i < n; i++) s.y[t * s.y_row + (j + i) * s.y_column] = total[t][i];
   }
 }
 
@@ -88,9 +97,7 @@ template <int T>
 void thin_range(const Thin& s, int64_t begin, int64_t end) {
   int64_t j = begin;
   if (s.w_row == 1) {
-    constexpr int kWide = kRegisters / 2 / T < 8 ? kRegisters / 2 / T : 8;
-    for (; j + kWide * kLanes <= end; j += kWide * kLanes) thin_sums<T, kWide>(s, j, kWide * kLanes);
-    for (; j < end; j += kLanes) thin_sums<T, 1>(s, j, std::min<int64_t>(kLanes, end - j));
+    for (; j < end; j += kThinColumns) thin_sums<T>(s, j, std::min(kThinColumns, end - j));
   } else {
     constexpr int kTogether = kRegisters / 2 / T < 4 ? kRegisters / 2 / T : 4;
     for (; j + kTogether <= end; j += kTogether) thin_dots<T, kTogether>(s, j);

@@ -27,11 +27,19 @@ constexpr int kTileVectors = 2;
 #endif
 constexpr int kTileColumns = kTileVectors * kLanes;
 
-// One tile; of the last vector's columns only `last` (1 … kLanes) exist in C. Rows of C are c_row floats apart.
+// One tile; of the last vector's columns only `last` (1 … kLanes) exist in C. Rows of C are c_row floats apart. `ahead` is where
+// the strip of A after this one will be read: k floats of it are fetched on the way (a hint, which may point anywhere).
 template <int R, int V>
-void tile(int64_t k, const float* a, const float* b, float* c, int64_t c_row, int64_t last, bool accumulate) {
+void tile(int64_t k, const float* a, const float* b, float* c, int64_t c_row, int64_t last, bool accumulate,
+          const float* ahead) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; i++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) __builtin_prefetch(c + i * c_row + v * kLanes, 1, 3);
+  }
   Vec sum[R][V] = {};
   for (int64_t p = 0; p < k; p++, a += R, b += V * kLanes) {
+    __builtin_prefetch(ahead + p, 0, 2);
     Vec row[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) row[v] = load(b + v * kLanes);
@@ -56,7 +64,7 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t c_row, in
   }
 }
 
-using TileFunction = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t, bool);
+using TileFunction = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t, bool, const float*);
 
 // kTiles.at[V − 1][R − 1] = tile<R, V>: the edges of C get a smaller tile, not a padded one.
 struct TileTable {

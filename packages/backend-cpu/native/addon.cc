@@ -14,9 +14,7 @@ Napi::Value isas(const Napi::CallbackInfo& info) {
   auto result = Napi::Array::New(env);
   for (const Isa& isa : available_isas()) {
     auto ops = Napi::Array::New(env);
-    for (const KernelEntry& entry : isa.kernels) {
-      if (entry.run != nullptr) ops.Set(ops.Length(), entry.op);
-    }
+    for (const KernelEntry& entry : isa.kernels) ops.Set(ops.Length(), entry.op);
     auto item = Napi::Object::New(env);
     item.Set("name", std::string(isa.name));
     item.Set("ops", ops);

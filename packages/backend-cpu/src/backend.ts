@@ -116,7 +116,10 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
   };
 }
 
-function supports({ op, attrs, inputs, outputs }: Kernel, isa: { name: string; ops: readonly string[] }): true | string {
+function supports(
+  { op, attrs, inputs, outputs }: Kernel,
+  isa: { name: string; ops: readonly string[] },
+): true | string {
   if (!isa.ops.includes(op)) return `there is no ${isa.name} kernel for ${op}`;
   if (attrs.f64 || [...inputs, ...outputs].some(({ dtype }) => dtype === "f64")) {
     return "the cpu backend computes in f32; f64 is for the reference backend";

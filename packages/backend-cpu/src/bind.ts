@@ -1,4 +1,12 @@
-import { BackendError, type Bindings, type Buffer, definitionOf, formatType, type Kernel, type Plan } from "@slayer/tensor";
+import {
+  BackendError,
+  type Bindings,
+  type Buffer,
+  definitionOf,
+  formatType,
+  type Kernel,
+  type Plan,
+} from "@slayer/tensor";
 import type { NativeOperand, NativeStep } from "./native.js";
 
 /** A plan as the addon reads it: every operand a range of one of `buffers`. */

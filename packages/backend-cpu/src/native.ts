@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
 /** The addon's interface; native/addon.cc implements it. */
 export interface NativeAddon {
@@ -54,10 +54,13 @@ export class AddonMissingError extends Error {
 
 const require = createRequire(import.meta.url);
 
-/** The addon: built in this folder, or else the prebuilt package of this platform. Throws an AddonMissingError. */
+/**
+ * The addon: built in this folder (another build of it where SLAYER_CPU_ADDON says, e.g. one with sanitizers), or else the
+ * prebuilt package of this platform. Throws an AddonMissingError.
+ */
 export function loadAddon(): NativeAddon {
   const tried: string[] = [];
-  const local = fileURLToPath(new URL("../build/Release/slayer_cpu.node", import.meta.url));
+  const local = process.env.SLAYER_CPU_ADDON || join(import.meta.dirname, "../build/Release/slayer_cpu.node");
   if (existsSync(local)) {
     try {
       return require(local) as NativeAddon;

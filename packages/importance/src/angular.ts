@@ -2,7 +2,7 @@ import type { ModelConfig } from "@slayer/checkpoint";
 import type { Store } from "@slayer/tensor";
 import { sumAngles } from "./angles.js";
 import { checkBatch, type SequenceBatch } from "./batch.js";
-import { bootstrapMeans } from "./bootstrap.js";
+import { bootstrapMeans, checkBootstrap, CONFIDENCE } from "./bootstrap.js";
 import { ImportanceError } from "./errors.js";
 import { type AngularScores, bestRuns } from "./scores.js";
 import { StateReader } from "./states.js";
@@ -22,8 +22,6 @@ export interface AngularOptions {
   /** Called after each batch with the number of sequences measured so far. */
   readonly onProgress?: (sequences: number) => void;
 }
-
-const CONFIDENCE = 0.95;
 
 /**
  * Angular distance d(x_l, x_m) = arccos(x_l·x_m / (‖x_l‖‖x_m‖)) between the residual states of a model (Gromov et al.,
@@ -49,8 +47,7 @@ export async function angularDistances(
   options: AngularOptions = {},
 ): Promise<AngularScores> {
   const { token = "last", unit = "pi", final = "raw", resamples = 2000, seed = 0, signal } = options;
-  checkRange("resamples", resamples, 1, 1e6);
-  checkRange("seed", seed, 0, 2 ** 32 - 1);
+  checkBootstrap(resamples, seed);
   const { blocks: L, hiddenSize: D, family } = config;
   const S = L + 1;
   const total = new Float64Array(S * S);
@@ -103,9 +100,4 @@ export async function angularDistances(
     interval: { method: "percentile bootstrap over sequences", confidence: CONFIDENCE, resamples, seed },
     runs: bestRuns(distances),
   };
-}
-
-function checkRange(name: string, value: number, from: number, to: number): void {
-  if (Number.isInteger(value) && value >= from && value <= to) return;
-  throw new ImportanceError(`${name} must be an integer from ${from} to ${to}, got ${value}`);
 }

@@ -1,3 +1,8 @@
+import { ImportanceError } from "./errors.js";
+
+/** Of every interval in this package. */
+export const CONFIDENCE = 0.95;
+
 export interface Interval {
   readonly low: number;
   readonly high: number;
@@ -10,6 +15,17 @@ export interface BootstrapOptions {
   readonly seed: number;
   /** Share of resampled means inside the interval, e.g. 0.95. */
   readonly confidence: number;
+}
+
+/** @throws ImportanceError for settings that a caller cannot have meant */
+export function checkBootstrap(resamples: number, seed: number): void {
+  checkRange("resamples", resamples, 1, 1e6);
+  checkRange("seed", seed, 0, 2 ** 32 - 1);
+}
+
+function checkRange(name: string, value: number, from: number, to: number): void {
+  if (Number.isInteger(value) && value >= from && value <= to) return;
+  throw new ImportanceError(`${name} must be an integer from ${from} to ${to}, got ${value}`);
 }
 
 /**
@@ -28,28 +44,40 @@ export function bootstrapMeans(
   counts: readonly number[],
   { resamples, seed, confidence }: BootstrapOptions,
 ): Interval[] | null {
+  if (sums.length < 2) return null;
+  const columns = Array.from(sums[0]!, () => new Float64Array(resamples));
+  forEachResample(sums, counts, { resamples, seed }, (means, r) => {
+    for (let k = 0; k < means.length; k++) columns[k]![r] = means[k]!;
+  });
+  const tail = (1 - confidence) / 2;
+  return columns.map((values) => {
+    values.sort();
+    return { low: quantile(values, tail), high: quantile(values, 1 - tail) };
+  });
+}
+
+/** Calls `visit` with the K means [K] of each resample, as `bootstrapMeans` draws them; the array is reused. */
+export function forEachResample(
+  sums: readonly Float64Array[],
+  counts: readonly number[],
+  { resamples, seed }: Omit<BootstrapOptions, "confidence">,
+  visit: (means: Float64Array, resample: number) => void,
+): void {
   const samples = sums.length;
-  if (samples < 2) return null;
-  const means = sums[0]!.length;
   const random = mulberry32(seed);
-  const resampled = Array.from({ length: means }, () => new Float64Array(resamples));
-  const totals = new Float64Array(means);
+  const means = new Float64Array(sums[0]?.length ?? 0);
   for (let r = 0; r < resamples; r++) {
-    totals.fill(0);
+    means.fill(0);
     let count = 0;
     for (let draw = 0; draw < samples; draw++) {
       const s = Math.floor(random() * samples);
       const values = sums[s]!;
-      for (let k = 0; k < means; k++) totals[k]! += values[k]!;
+      for (let k = 0; k < means.length; k++) means[k]! += values[k]!;
       count += counts[s]!;
     }
-    for (let k = 0; k < means; k++) resampled[k]![r] = totals[k]! / count;
+    for (let k = 0; k < means.length; k++) means[k]! /= count;
+    visit(means, r);
   }
-  const tail = (1 - confidence) / 2;
-  return resampled.map((values) => {
-    values.sort();
-    return { low: quantile(values, tail), high: quantile(values, 1 - tail) };
-  });
 }
 
 function quantile(sorted: Float64Array, share: number): number {

@@ -2,5 +2,19 @@
 export { angularDistances, type AngularOptions } from "./angular.js";
 export type { SequenceBatch } from "./batch.js";
 export { ImportanceError } from "./errors.js";
+export { gateGradients, type GateOptions } from "./gate.js";
 export { parseScores } from "./parse-scores.js";
-export type { AngularScores, BlockRun, BlockScore } from "./scores.js";
+export {
+  leastImportant,
+  type AngularScores,
+  type BlockRun,
+  type BlockScore,
+  type DropScore,
+  type DropScores,
+  type DropUnit,
+  type GateScores,
+  type MeasuredModel,
+  type SampleInterval,
+  type Scores,
+  type Settled,
+} from "./scores.js";

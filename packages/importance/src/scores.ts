@@ -1,9 +1,9 @@
-/** A block's distance and its confidence interval. */
+/** What was measured of a block, and its confidence interval. */
 export interface BlockScore {
   readonly block: number;
-  /** Distance between the states entering and leaving the block; the larger, the more the block does. */
+  /** Angular: distance between the states entering and leaving it. Removal, insertion: the drop. Gate: the gradient. */
   readonly value: number;
-  /** Ends of the interval; null where there was one sequence only. */
+  /** Ends of the interval; null where there was one sample only. */
   readonly low: number | null;
   readonly high: number | null;
 }
@@ -16,11 +16,18 @@ export interface BlockRun {
   readonly value: number;
 }
 
+/** The model that was measured. */
+export interface MeasuredModel {
+  readonly family: "llama" | "mistral";
+  readonly blocks: number;
+  readonly hiddenSize: number;
+}
+
 /** Angular distances between the residual states of a model, as in `scores.json`. Plain JSON data. */
 export interface AngularScores {
   readonly version: 1;
   readonly metric: "angular";
-  readonly model: { readonly family: "llama" | "mistral"; readonly blocks: number; readonly hiddenSize: number };
+  readonly model: MeasuredModel;
   /** "pi": angles in units of π, 0 … 1; "radians": 0 … π. */
   readonly unit: "pi" | "radians";
   readonly token: "last" | "mean";
@@ -45,6 +52,95 @@ export interface AngularScores {
   };
   /** Per n = 1 … L, the run that is best removed. */
   readonly runs: readonly BlockRun[];
+}
+
+/** How the intervals of drops and gradients came about. */
+export interface SampleInterval {
+  /** Paired: each resample compares changed and unchanged model on the same samples. */
+  readonly method:
+    | "percentile bootstrap over sequences"
+    | "paired percentile bootstrap over sequences"
+    | "paired percentile bootstrap over items";
+  readonly confidence: number;
+  readonly resamples: number;
+  readonly seed: number;
+}
+
+/** What a drop is measured in. */
+export type DropUnit = "loss" | "likelihood" | "accuracy";
+
+/** A block's drop; on accuracy with McNemar's test against the unchanged model. */
+export interface DropScore extends BlockScore {
+  readonly mcnemar?: {
+    /** Items answered rightly before and wrongly after the change. */
+    readonly lost: number;
+    /** Items answered wrongly before and rightly after. */
+    readonly gained: number;
+    /** Two-sided exact p-value of as uneven a split of lost and gained, were the change neutral. */
+    readonly p: number;
+  };
+}
+
+/** How much worse a model does with one block removed, or one more inserted, as in `scores.json`. Plain JSON data. */
+export interface DropScores {
+  readonly version: 1;
+  readonly metric: "removal" | "insertion";
+  /** Weights of the inserted block: those of the block before it, or the mean with the next. Null for removal. */
+  readonly init: "copy" | "average" | null;
+  readonly model: MeasuredModel;
+  /**
+   * loss: mean negative log-likelihood per token, in nats. likelihood: the same of the right choice per UTF-8 byte.
+   * accuracy: share of items whose right choice has the largest likelihood per byte.
+   */
+  readonly unit: DropUnit;
+  /** Of the unchanged model: its loss, its negative log-likelihood, or its accuracy. */
+  readonly base: number;
+  /** Sequences or items measured. */
+  readonly samples: number;
+  /** Tokens scored. */
+  readonly tokens: number;
+  /**
+   * Per block removed, or per block after which one was inserted (no average after the last): how much worse the model
+   * does. Positive is worse, in every unit: loss that rises, likelihood and accuracy that fall.
+   */
+  readonly blocks: readonly DropScore[];
+  readonly interval: SampleInterval;
+  /** Where measuring was to stop once the ranking was settled: what was asked, and whether it came to that. */
+  readonly settled: Settled | null;
+}
+
+export interface Settled {
+  readonly level: number;
+  /** Decided is which blocks are the `least` with the smallest drops; null: the order of all. */
+  readonly least: number | null;
+  readonly decided: boolean;
+}
+
+/** ∂loss/∂α of a gate α on each block's contribution, as in `scores.json`. Plain JSON data. */
+export interface GateScores {
+  readonly version: 1;
+  readonly metric: "gate";
+  readonly model: MeasuredModel;
+  /** The model's loss in nats per token. */
+  readonly base: number;
+  readonly samples: number;
+  /** Tokens scored. */
+  readonly tokens: number;
+  /** Per block, nats per token. To first order, removing the block raises the loss by −value. */
+  readonly blocks: readonly BlockScore[];
+  readonly interval: SampleInterval;
+}
+
+/** What `scores.json` may hold. */
+export type Scores = AngularScores | DropScores | GateScores;
+
+/**
+ * Blocks from the least important to the most: by smallest distance, by smallest drop, by smallest rise of the loss that
+ * the gradient foretells. Among equals the first.
+ */
+export function leastImportant(scores: Scores): number[] {
+  const sign = scores.metric === "gate" ? -1 : 1;
+  return scores.blocks.toSorted((a, b) => sign * (a.value - b.value)).map(({ block }) => block);
 }
 
 /** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887); among equals the first. */

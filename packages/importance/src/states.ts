@@ -1,7 +1,7 @@
 import type { ModelConfig } from "@slayer/checkpoint";
 import { forward, forwardInputs } from "@slayer/model";
 import { embedding, Graph, Program, type Store, type Tensor } from "@slayer/tensor";
-import type { SequenceBatch } from "./batch.js";
+import { cleanIds, type SequenceBatch } from "./batch.js";
 
 export interface StateOptions {
   /** Which tokens' states are read: each sequence's last valid one, or all. */
@@ -26,13 +26,11 @@ export class StateReader {
 
   /** One forward pass. L + 1 states f32, [B, D] for "last" and [B·T, D] for "mean". */
   async read(batch: SequenceBatch, signal?: AbortSignal): Promise<Float32Array[]> {
-    const { batch: B, length: T, ids, lengths } = batch;
+    const { batch: B, length: T, lengths } = batch;
     const program = await this.#programFor(B, T);
     const valid = (b: number) => lengths?.[b] ?? T;
-    // Padding may hold any id, even one outside the vocabulary; no valid token sees it, since attention is causal.
-    const clean = ids.map((id, i) => (i % T < valid(Math.floor(i / T)) ? id : 0));
     const last = Int32Array.from({ length: B }, (_, b) => b * T + valid(b) - 1);
-    const inputs = forwardInputs(this.#config, clean, { batch: B, length: T });
+    const inputs = forwardInputs(this.#config, cleanIds(batch), { batch: B, length: T });
     await program.run(this.#options.token === "last" ? { ...inputs, last } : inputs, signal);
     const states: Float32Array[] = [];
     for (let l = 0; l <= this.#config.blocks; l++) states.push((await program.read(`state.${l}`)) as Float32Array);

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import type { FloatDType, Graph, Tensor, TypedArray } from "@slayer/tensor";
-import { llama } from "./llama.js";
-import { mistral } from "./mistral.js";
+import { embedding, type FloatDType, type Graph, rmsnorm, type Tensor, type TypedArray } from "@slayer/tensor";
+import { llamaBlock } from "./llama.js";
+import { mistralBlock } from "./mistral.js";
 import { ropeFrequencies } from "./rope-frequencies.js";
 
 export interface ForwardOptions {
@@ -17,12 +17,10 @@ export interface ForwardOptions {
   cacheLength?: number;
 }
 
-/** What a model's function gets: its inputs, and a way to name its weights as the checkpoint does. */
-export interface ForwardContext {
+/** What a block's function gets: what all blocks share, and a way to name its weights as the checkpoint does. */
+export interface BlockContext {
   readonly graph: Graph;
   readonly config: ModelConfig;
-  /** i32 [B, T] */
-  readonly ids: Tensor;
   /** i32 [B, T] */
   readonly positions: Tensor;
   /** [E/2] */
@@ -49,24 +47,52 @@ export function blockScope(l: number): string {
 
 /** Records the model's forward pass. Parameters carry the checkpoint's names; inputs are those of `forwardInputs`. */
 export function forward(graph: Graph, config: ModelConfig, options: ForwardOptions): Forward {
+  const residual = [forwardEmbedding(graph, config, options)]; // [B, T, D]
+  for (let l = 0; l < config.blocks; l++) residual.push(forwardBlock(graph, config, l, residual[l]!, options));
+  return { residual, ...forwardHead(graph, config, residual.at(-1)!) };
+}
+
+/** The first stage alone: `input_ids` i32 [B, T] to the residual stream entering block 0, [B, T, D]. */
+export function forwardEmbedding(graph: Graph, config: ModelConfig, options: ForwardOptions): Tensor {
+  const { batch, length, dtype = "f32" } = options;
+  const { vocabSize: V, hiddenSize: D } = config;
+  const ids = graph.input("input_ids", [batch, length], "i32");
+  return embedding(weightOf(graph, "model.embed_tokens.weight", [V, D], dtype), ids);
+}
+
+/**
+ * Block l alone: the residual stream x [B, T, D] entering it to that leaving it. Its inputs are those of `forwardInputs`
+ * but for `input_ids`; they are shared with whatever else of the model the graph holds.
+ */
+export function forwardBlock(graph: Graph, config: ModelConfig, l: number, x: Tensor, options: ForwardOptions): Tensor {
   const { batch, length, dtype = "f32", segments, cacheLength } = options;
   const tokens = [batch, length];
-  const weights = new Map<string, Tensor>();
-  const context: ForwardContext = {
+  const input = (name: string, shape: number[], type: FloatDType | "i32") =>
+    graph.persistent.get(name) ?? graph.input(name, shape, type);
+  const context: BlockContext = {
     graph,
     config,
-    ids: graph.input("input_ids", tokens, "i32"),
-    positions: graph.input("positions", tokens, "i32"),
-    frequencies: graph.input("rope_frequencies", [config.headDim / 2], dtype),
-    segments: segments ? graph.input("segments", tokens, "i32") : undefined,
-    cache: cacheLength ? { length: cacheLength, offset: graph.input("cache_offset", [1], "i32") } : undefined,
-    weight(name, shape) {
-      const known = weights.get(name) ?? graph.parameter(name, shape, dtype);
-      weights.set(name, known);
-      return known;
-    },
+    positions: input("positions", tokens, "i32"),
+    frequencies: input("rope_frequencies", [config.headDim / 2], dtype),
+    segments: segments ? input("segments", tokens, "i32") : undefined,
+    cache: cacheLength ? { length: cacheLength, offset: input("cache_offset", [1], "i32") } : undefined,
+    weight: (name, shape) => weightOf(graph, name, shape, dtype),
   };
-  return config.family === "llama" ? llama(context) : mistral(context);
+  const block = config.family === "llama" ? llamaBlock : mistralBlock;
+  return graph.inScope(blockScope(l), () => block(context, l, x));
+}
+
+/** The last stage alone: the residual stream x [B, T, D] after the last block to what the loss or the logits need. */
+export function forwardHead(graph: Graph, config: ModelConfig, x: Tensor): Omit<Forward, "residual"> {
+  const { vocabSize: V, hiddenSize: D, rmsNormEps, tieWordEmbeddings } = config;
+  const dtype = x.dtype as FloatDType;
+  const final = rmsnorm(x, weightOf(graph, "model.norm.weight", [D], dtype), rmsNormEps);
+  const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  return { final, head: weightOf(graph, head, [V, D], dtype) };
+}
+
+function weightOf(graph: Graph, name: string, shape: number[], dtype: FloatDType): Tensor {
+  return graph.persistent.get(name) ?? graph.parameter(name, shape, dtype);
 }
 
 /**

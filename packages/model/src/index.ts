@@ -1,4 +1,13 @@
-export { blockScope, forward, forwardInputs, type Forward, type ForwardOptions } from "./forward.js";
+export {
+  blockScope,
+  forward,
+  forwardBlock,
+  forwardEmbedding,
+  forwardHead,
+  forwardInputs,
+  type Forward,
+  type ForwardOptions,
+} from "./forward.js";
 export { generate, type GenerateOptions } from "./generate.js";
 export { ropeFrequencies } from "./rope-frequencies.js";
 export type { Sampling } from "./sample.js";

@@ -1,8 +1,8 @@
 import { addBias, attention, cacheWrite, matmul, rope, type Tensor } from "@slayer/tensor";
-import type { ForwardContext } from "./forward.js";
+import type { BlockContext } from "./forward.js";
 
 /** y [..., out] = x [..., in]·Wᵀ (+ b), with W [out, in] as checkpoints store it. `name` is the module's. */
-export function linear(c: ForwardContext, x: Tensor, name: string, outWidth: number, bias: boolean): Tensor {
+export function linear(c: BlockContext, x: Tensor, name: string, outWidth: number, bias: boolean): Tensor {
   const inWidth = x.shape.at(-1)!;
   const y = matmul(x, c.weight(`${name}.weight`, [outWidth, inWidth]), { transposeB: true });
   return bias ? addBias(y, c.weight(`${name}.bias`, [outWidth])) : y;
@@ -12,7 +12,7 @@ export function linear(c: ForwardContext, x: Tensor, name: string, outWidth: num
  * Rotates q [B,T,H·E] and k [B,T,K·E], appends k and v to the cache if there is one, and attends: [B,T,H·E].
  * `window` 0 looks back without bound.
  */
-export function attend(c: ForwardContext, l: number, q: Tensor, k: Tensor, v: Tensor, window: number): Tensor {
+export function attend(c: BlockContext, l: number, q: Tensor, k: Tensor, v: Tensor, window: number): Tensor {
   const { heads, kvHeads, headDim } = c.config;
   const options = { heads, kvHeads, scale: headDim ** -0.5, window };
   const qRotated = rope(q, c.positions, c.frequencies);

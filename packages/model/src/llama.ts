@@ -1,21 +1,12 @@
-import { add, embedding, rmsnorm, swiglu, type Tensor } from "@slayer/tensor";
-import { blockScope, type Forward, type ForwardContext } from "./forward.js";
+import { add, rmsnorm, swiglu, type Tensor } from "@slayer/tensor";
+import type { BlockContext } from "./forward.js";
 import { attend, linear } from "./layers.js";
 
-/** Llama (Touvron et al. 2023) with grouped-query attention: same numbers as Transformers' LlamaForCausalLM. */
-export function llama(c: ForwardContext): Forward {
-  const { blocks, vocabSize: V, hiddenSize: D, rmsNormEps, tieWordEmbeddings } = c.config;
-  const embed = c.weight("model.embed_tokens.weight", [V, D]);
-  const residual = [embedding(embed, c.ids)]; // [B, T, D]
-  for (let l = 0; l < blocks; l++) {
-    residual.push(c.graph.inScope(blockScope(l), () => block(c, l, residual[l]!)));
-  }
-  const final = rmsnorm(residual[blocks]!, c.weight("model.norm.weight", [D]), rmsNormEps);
-  return { residual, final, head: tieWordEmbeddings ? embed : c.weight("lm_head.weight", [V, D]) };
-}
-
-/** x + attention(norm(x)), then that + mlp(norm(that)). */
-function block(c: ForwardContext, l: number, x: Tensor): Tensor {
+/**
+ * Block l of Llama (Touvron et al. 2023) with grouped-query attention: x + attention(norm(x)), then that + mlp(norm(that)).
+ * Same numbers as Transformers' LlamaForCausalLM.
+ */
+export function llamaBlock(c: BlockContext, l: number, x: Tensor): Tensor {
   const {
     hiddenSize: D,
     intermediateSize: F,

@@ -1,23 +1,12 @@
-import { add, embedding, rmsnorm, swiglu, type Tensor } from "@slayer/tensor";
-import { blockScope, type Forward, type ForwardContext } from "./forward.js";
+import { add, rmsnorm, swiglu, type Tensor } from "@slayer/tensor";
+import type { BlockContext } from "./forward.js";
 import { attend, linear } from "./layers.js";
 
 /**
- * Mistral (Jiang et al. 2023): Llama's block without biases, each token seeing only the last `slidingWindow` tokens, itself
- * included. Same numbers as Transformers' MistralForCausalLM.
+ * Block l of Mistral (Jiang et al. 2023): Llama's without biases, each token seeing only the last `slidingWindow` tokens,
+ * itself included. Same numbers as Transformers' MistralForCausalLM.
  */
-export function mistral(c: ForwardContext): Forward {
-  const { blocks, vocabSize: V, hiddenSize: D, rmsNormEps, tieWordEmbeddings } = c.config;
-  const embed = c.weight("model.embed_tokens.weight", [V, D]);
-  const residual = [embedding(embed, c.ids)]; // [B, T, D]
-  for (let l = 0; l < blocks; l++) {
-    residual.push(c.graph.inScope(blockScope(l), () => block(c, l, residual[l]!)));
-  }
-  const final = rmsnorm(residual[blocks]!, c.weight("model.norm.weight", [D]), rmsNormEps);
-  return { residual, final, head: tieWordEmbeddings ? embed : c.weight("lm_head.weight", [V, D]) };
-}
-
-function block(c: ForwardContext, l: number, x: Tensor): Tensor {
+export function mistralBlock(c: BlockContext, l: number, x: Tensor): Tensor {
   const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim: E, rmsNormEps, slidingWindow } = c.config;
   const path = `model.layers.${l}`;
 

@@ -10,13 +10,17 @@ import {
 import { Pcg32, type TokenizerFiles, writeTokenizer } from "@slayer/data";
 
 /** config.json of the quickstart's base model: Llama in small, eight blocks so that there are halves to speak of. */
-export function baseConfig(vocabSize: number, eosTokenId: number): Record<string, unknown> {
+export function baseConfig(
+  size: { hiddenSize: number; intermediateSize: number },
+  vocabSize: number,
+  eosTokenId: number,
+): Record<string, unknown> {
   return {
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",
     vocab_size: vocabSize,
-    hidden_size: 64,
-    intermediate_size: 160,
+    hidden_size: size.hiddenSize,
+    intermediate_size: size.intermediateSize,
     num_hidden_layers: 8,
     num_attention_heads: 4,
     num_key_value_heads: 2,

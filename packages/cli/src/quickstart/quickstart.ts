@@ -12,35 +12,59 @@ import { UserError } from "../errors.js";
 import { baseConfig, writeRandomModel } from "./base-model.js";
 import { quickstartTexts } from "./texts.js";
 
-/** How much is trained. Everything else follows from the text and the model. */
+/** The base model's size and how much is trained. Everything else follows from the text. */
 export interface QuickstartBudget {
   vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
   sequenceLength: number;
   /** Sequences per step. */
   batch: number;
   baseSteps: number;
   /** Of each post-training run: the same tokens in the same order for all. */
   postSteps: number;
+  /** Documents of each kind to train on, at most: more than the runs get through only cost time to tokenize. */
+  documents: number;
   /** Tokens of each held-out text that are scored. */
   heldOutTokens: number;
 }
 
+/** About two minutes on two processor cores with the native backend. */
 export const DEFAULT_BUDGET: QuickstartBudget = {
+  vocabSize: 1024,
+  hiddenSize: 128,
+  intermediateSize: 344,
+  sequenceLength: 128,
+  batch: 16,
+  baseSteps: 300,
+  postSteps: 80,
+  documents: 250,
+  heldOutTokens: 8192,
+};
+
+/** A few minutes on the reference executor. */
+export const REFERENCE_BUDGET: QuickstartBudget = {
   vocabSize: 512,
+  hiddenSize: 64,
+  intermediateSize: 160,
   sequenceLength: 128,
   batch: 8,
-  baseSteps: 150,
-  postSteps: 40,
+  baseSteps: 120,
+  postSteps: 30,
+  documents: 120,
   heldOutTokens: 4096,
 };
 
 /** Shows that everything runs; learns little. */
 export const SMALL_BUDGET: QuickstartBudget = {
   vocabSize: 320,
+  hiddenSize: 64,
+  intermediateSize: 160,
   sequenceLength: 32,
   batch: 4,
   baseSteps: 6,
   postSteps: 2,
+  documents: 8,
   heldOutTokens: 512,
 };
 
@@ -84,9 +108,6 @@ interface HeldOut {
   general: HeldOutText;
   domain: HeldOutText;
 }
-
-/** More than the runs get through; every run tokenizes them once. */
-const TRAINING_DOCUMENTS = 120;
 
 const MARKER = "quickstart.json";
 
@@ -203,7 +224,7 @@ async function clearOutput(out: string): Promise<void> {
 async function prepareText(out: string, budget: QuickstartBudget, say: (line: string) => void) {
   const texts = await quickstartTexts();
   const split = (documents: string[]) => ({
-    training: documents.filter((text) => !isHeldOut(text, 0.1)).slice(0, TRAINING_DOCUMENTS),
+    training: documents.filter((text) => !isHeldOut(text, 0.1)).slice(0, budget.documents),
     heldOut: documents.filter((text) => isHeldOut(text, 0.1)),
   });
   const general = split(texts.prose);
@@ -225,7 +246,12 @@ async function prepareText(out: string, budget: QuickstartBudget, say: (line: st
   const describe = (name: string, { training, heldOut: held }: { training: string[]; heldOut: string[] }) =>
     `${name}: ${training.length} documents to train on, ${held.length} held out by hash`;
   say(`${describe("prose", general)}; ${describe("code", domain)}; byte-level BPE of ${tokenizer.vocabSize} tokens`);
-  await writeRandomModel(join(out, "base-init"), baseConfig(tokenizer.vocabSize, tokenizer.eosId!), tokenizerFiles, 1);
+  await writeRandomModel(
+    join(out, "base-init"),
+    baseConfig(budget, tokenizer.vocabSize, tokenizer.eosId!),
+    tokenizerFiles,
+    1,
+  );
   return { files, heldOut };
 }
 

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { newVerb } from "../command.js";
 import { jsonText } from "../files.js";
 import { duration } from "../progress.js";
-import { DEFAULT_BUDGET, quickstart, SMALL_BUDGET } from "../quickstart/quickstart.js";
+import { DEFAULT_BUDGET, quickstart, REFERENCE_BUDGET, SMALL_BUDGET } from "../quickstart/quickstart.js";
 import { comparisonTable } from "../quickstart/table.js";
 import type { CommonOptions, Context } from "../run.js";
 import { describeMachine } from "./doctor.js";
@@ -29,7 +29,8 @@ export function addQuickstart(program: Command, context: Context): void {
         const started = performance.now();
         const backend = await run.backend();
         run.log(`backend ${backend.name}: ${backend.capabilities.device}`);
-        const budget = options.small ? SMALL_BUDGET : DEFAULT_BUDGET;
+        const full = backend.name === "reference" ? REFERENCE_BUDGET : DEFAULT_BUDGET;
+        const budget = options.small ? SMALL_BUDGET : full;
         const total = budget.baseSteps + 3 * budget.postSteps;
         let before = 0;
         const { base, runs } = await run.progress({ label: "quickstart", total, unit: "steps" }, (progress) =>

@@ -1,0 +1,117 @@
+import { blockName, blockTensors, encodeFromF32, decodeToF32, type FloatDtype, type ModelConfig } from "@slayer/checkpoint";
+import { type Backend, Store } from "@slayer/tensor";
+
+/** Weights that come from disk (say) when their turn comes, so that a model larger than the device's memory can be run. */
+export interface StreamedWeights {
+  readonly backend: Backend;
+  /** All values of the tensor of this name, row-major. */
+  read(name: string): Promise<Float32Array>;
+}
+
+/** Where a block's weights stand: in `store`, under the names of block `index`. */
+export interface PlacedBlock {
+  readonly store: Store;
+  readonly index: number;
+}
+
+/**
+ * Puts the weights of one stage of a model into device memory. With a `Store` they are all there already, and only the mean
+ * of two blocks takes more; with `StreamedWeights` there is never more than one block, or one vocabulary matrix and the
+ * final norm. Host memory: the f32 values of at most two blocks. Free it after use.
+ */
+export class StageWeights {
+  readonly backend: Backend;
+  /** What has been read block by block, counted in blocks. */
+  readonly #config: ModelConfig;
+  readonly #resident: Store | undefined;
+  readonly #read: (name: string) => Promise<Float32Array>;
+  readonly #storedAs: (name: string) => FloatDtype;
+  /** Holds one block's weights under the names of block 0. */
+  #slot: Store | undefined;
+  /** What the slot holds: a block, or the mean of a block and the next. */
+  #inSlot = "";
+  #outer: { name: string; store: Store } | undefined;
+  readonly #host = new Map<number, Map<string, Float32Array>>();
+
+  constructor(config: ModelConfig, weights: Store | StreamedWeights, storedAs: (name: string) => FloatDtype) {
+    this.#config = config;
+    this.#storedAs = storedAs;
+    this.#resident = weights instanceof Store ? weights : undefined;
+    this.backend = weights.backend;
+    this.#read = (name) => weights.read(name) as Promise<Float32Array>;
+  }
+
+  /** Weights outside the blocks, under their own names. */
+  async outer(shapes: ReadonlyMap<string, readonly number[]>): Promise<Store> {
+    if (this.#resident) return this.#resident;
+    const name = [...shapes.keys()].join();
+    if (this.#outer?.name === name) return this.#outer.store;
+    this.free();
+    const store = new Store(this.backend);
+    this.#outer = { name, store };
+    for (const [tensor, shape] of shapes) {
+      store.add({ name: tensor, shape, dtype: "f32" });
+      await store.write(tensor, await this.#read(tensor));
+    }
+    return store;
+  }
+
+  /** Block l of the model. */
+  async block(l: number): Promise<PlacedBlock> {
+    for (const known of this.#host.keys()) if (known !== l && known !== l + 1) this.#host.delete(known);
+    if (this.#resident) return { store: this.#resident, index: l };
+    return this.#fill(`block ${l}`, await this.#values(l));
+  }
+
+  /**
+   * The mean of blocks l and l + 1: every tensor, norms included, computed in f64, rounded to f32 and then to the type in
+   * which the checkpoint stores it, as surgery does.
+   */
+  async average(l: number): Promise<PlacedBlock> {
+    if (this.#inSlot === `mean ${l}`) return { store: this.#slot!, index: 0 };
+    const [values, next] = [await this.#values(l), await this.#values(l + 1)];
+    const means = new Map<string, Float32Array>();
+    for (const [suffix, a] of values) {
+      const b = next.get(suffix)!;
+      const dtype = this.#storedAs(blockName(l, suffix));
+      const mean = a.map((value, i) => (value + b[i]!) / 2);
+      means.set(suffix, dtype === "F32" || dtype === "F64" ? mean : decodeToF32(encodeFromF32(mean, dtype), dtype));
+    }
+    return this.#fill(`mean ${l}`, means);
+  }
+
+  /** Frees what it has put into device memory; programs bound to it must not run afterwards. */
+  free(): void {
+    this.#slot?.free();
+    this.#outer?.store.free();
+    this.#slot = this.#outer = undefined;
+    this.#inSlot = "";
+  }
+
+  async #values(l: number): Promise<Map<string, Float32Array>> {
+    const known = this.#host.get(l);
+    if (known) return known;
+    const values = new Map<string, Float32Array>();
+    for (const suffix of blockTensors(this.#config).keys()) {
+      values.set(suffix, await this.#read(blockName(l, suffix)));
+    }
+    this.#host.set(l, values);
+    return values;
+  }
+
+  async #fill(what: string, values: ReadonlyMap<string, Float32Array>): Promise<PlacedBlock> {
+    if (!this.#slot) {
+      this.free();
+      this.#slot = new Store(this.backend);
+      for (const [suffix, shape] of blockTensors(this.#config)) {
+        this.#slot.add({ name: blockName(0, suffix), shape, dtype: "f32" });
+      }
+    }
+    if (this.#inSlot !== what) {
+      this.#inSlot = ""; // half written if a write fails
+      for (const [suffix, tensor] of values) await this.#slot.write(blockName(0, suffix), tensor);
+      this.#inSlot = what;
+    }
+    return { store: this.#slot, index: 0 };
+  }
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the tests of the native CPU backend on builds with sanitizers; any report fails them. Needs cmake, g++ and its
+# sanitizer libraries (Debian, Ubuntu: in the package g++).
+#
+#   tools/sanitize.sh [address] [thread]     AddressSanitizer with UBSan, ThreadSanitizer; both unless one is named
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# sanitized NAME SANITIZERS LIBRARY OPTIONS…: builds, then runs the tests with the sanitizer's library loaded before Node, which
+# was built without it. What V8 does is not looked at: only the addon is instrumented.
+sanitized() {
+  local name=$1 sanitizers=$2 library=$3
+  shift 3
+  echo "== $sanitizers"
+  node packages/backend-cpu/native/build.mjs --required --out "build-$name" --CDSLAYER_SANITIZE="$sanitizers"
+  env "$@" SLAYER_CPU_ADDON="$PWD/packages/backend-cpu/build-$name/Release/slayer_cpu.node" \
+    LD_PRELOAD="$(g++ -print-file-name="$library")" \
+    node node_modules/vitest/vitest.mjs run packages/backend-cpu --pool=forks --no-file-parallelism --testTimeout=600000
+}
+
+[ $# -gt 0 ] || set -- address thread
+for name in "$@"; do
+  case "$name" in
+  address)
+    # Node itself ends without freeing everything, so leaks are not looked for.
+    sanitized address address,undefined libasan.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    ;;
+  thread)
+    sanitized thread thread libtsan.so TSAN_OPTIONS="halt_on_error=1 report_signal_unsafe=0"
+    ;;
+  *)
+    echo "unknown sanitizer build '$name'; there are address and thread" >&2
+    exit 2
+    ;;
+  esac
+done
