@@ -7,13 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # sanitized NAME SANITIZERS LIBRARY OPTIONS…: builds, then runs the tests with the sanitizer's library loaded before Node, which
-# was built without it. What V8 does is not looked at: only the addon is instrumented.
+# was built without it: only what the addon does is looked at.
 sanitized() {
   local name=$1 sanitizers=$2 library=$3
   shift 3
   echo "== $sanitizers"
-  node packages/backend-cpu/native/build.mjs --required --out "build-$name" --CDSLAYER_SANITIZE="$sanitizers"
-  env "$@" SLAYER_CPU_ADDON="$PWD/packages/backend-cpu/build-$name/Release/slayer_cpu.node" \
+  node packages/backend-cpu/native/build.mjs --required --out "build/$name" --CDSLAYER_SANITIZE="$sanitizers"
+  env "$@" SLAYER_CPU_ADDON="$PWD/packages/backend-cpu/build/$name/Release/slayer_cpu.node" \
     LD_PRELOAD="$(g++ -print-file-name="$library")" \
     node node_modules/vitest/vitest.mjs run packages/backend-cpu --pool=forks --no-file-parallelism --testTimeout=600000
 }
@@ -26,7 +26,7 @@ for name in "$@"; do
     sanitized address address,undefined libasan.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     ;;
   thread)
-    sanitized thread thread libtsan.so TSAN_OPTIONS="halt_on_error=1 report_signal_unsafe=0"
+    sanitized thread thread libtsan.so TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1 atexit_sleep_ms=0 report_signal_unsafe=0"
     ;;
   *)
     echo "unknown sanitizer build '$name'; there are address and thread" >&2

@@ -14,8 +14,8 @@
 
 namespace slayer::SLAYER_ISA {
 
-constexpr int64_t kKeys = 64;          // keys in a tile; tiles start at multiples of it
-constexpr int64_t kColumns = 96;       // most columns in a tile: whole panels on every instruction set
+constexpr int64_t kKeys = 64;     // keys in a tile; tiles start at multiples of it
+constexpr int64_t kColumns = 96;  // most columns in a tile: whole panels on every instruction set
 static_assert(kColumns % kPanel == 0 && kKeys % kMicroRows == 0);
 
 // q and o [B, T, H·E], k and v [B, S, K·E]; G = H/K heads share a kv head.
@@ -48,12 +48,12 @@ struct AttentionSizes {
 struct Columns {
   const AttentionSizes& sizes;
   int64_t b, kv;
-  int64_t first, count;                 // columns first … first + count − 1
+  int64_t first, count;         // columns first … first + count − 1
   int64_t vectors, panels;
-  int64_t key_begin, key_end;           // keys that some column may see; begins at the start of a tile
-  int64_t statistic[kColumns];          // where in lse [B, H, T] the column's value is
-  int64_t query[kColumns];              // where in q (and o) the column's E floats begin
-  int32_t position[kColumns];           // ascending
+  int64_t key_begin, key_end;   // keys that some column may see; begins at the start of a tile
+  int64_t statistic[kColumns];  // where in lse [B, H, T] the column's value is
+  int64_t query[kColumns];      // where in q (and o) the column's E floats begin
+  int32_t position[kColumns];   // ascending
   int32_t segment[kColumns];
   int32_t segment_low, segment_high;
 

@@ -10,7 +10,8 @@
 
 namespace slayer::SLAYER_ISA {
 
-constexpr int64_t kFew = kMicroRows;  // most queries per kv head
+constexpr int kFew = kMicroRows < kLanes ? kMicroRows : kLanes;  // most queries per kv head
+constexpr int64_t kBlock = 16;  // keys at a time: rows lie a power of two apart, and L2 has few places for such
 constexpr int64_t kParts = 64;
 
 inline bool suits_decoding(const AttentionSizes& s) {
@@ -39,22 +40,29 @@ SLAYER_INLINE void fetch(const float* rows, int64_t n, int64_t stride, int64_t E
   }
 }
 
-// scores[j] = query·(row j of keys) for n keys that lie `stride` floats apart, kLanes of them at a time.
-inline void score_keys(const AttentionSizes& s, const float* query, const float* keys, int64_t stride, int64_t n, float* scores) {
-  for (int64_t j = 0; j < n; j += kLanes) {
+// scores[c·kBlock + j] = query c · row j of keys, for n keys that lie `stride` floats apart. kLanes products at a time: those of
+// J = kLanes/C keys with C queries, so that a key is read once.
+template <int C>
+void score_keys(const AttentionSizes& s, const float* queries, const float* keys, int64_t stride, int64_t n, float* scores) {
+  constexpr int J = kLanes / C;
+  for (int64_t j = 0; j < n; j += J) {
+    const float* rows[J];
+    for (int i = 0; i < J; i++) rows[i] = keys + (j + i < n ? j + i : n - 1) * stride;
     Vec acc[kLanes] = {};
-    if (n - j >= kLanes) {
-      for (int64_t e = 0; e < s.E; e += kLanes) {
-        const Vec x = load(query + e);
+    for (int64_t e = 0; e < s.E; e += kLanes) {
+      Vec row[J];
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes; i++) acc[i] = fma(x, load(keys + (j + i) * stride + e), acc[i]);
-      }
-    } else {
-      for (int64_t i = 0; i < n - j; i++) {
-        for (int64_t e = 0; e < s.E; e += kLanes) acc[i] = fma(load(query + e), load(keys + (j + i) * stride + e), acc[i]);
+      for (int i = 0; i < J; i++) row[i] = load(rows[i] + e);
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) {
+        const Vec query = load(queries + c * s.E + e);
+#pragma GCC unroll 16
+        for (int i = 0; i < J; i++) acc[c * J + i] = fma(query, row[i], acc[c * J + i]);
       }
     }
-    store(scores + j, sum_each(acc));
+    float sums[kLanes];
+    store(sums, sum_each(acc));
+    for (int c = 0; c < C; c++) std::memcpy(scores + c * kBlock + j, sums + c * J, J * sizeof(float));
   }
 }
 
@@ -76,15 +84,18 @@ struct Partial {
   static int64_t floats(const AttentionSizes& s) { return kLanes + s.E; }
 };
 
-// Adds keys [key, key + n) of one kv head to the partials of its `few` queries [few][E], multiplied by scale·log₂ e.
+// Adds keys [key, key + n) of one kv head to the partials of its `few` queries [kFew][E], multiplied by scale·log₂ e.
 inline void decode_block(const AttentionSizes& s, int64_t few, const float* queries, const float* keys, const float* values,
                          int64_t key, int64_t n, float* scores, float* partials) {
   const int64_t stride = s.K * s.E;
+  if (few == 1) score_keys<1>(s, queries, keys, stride, n, scores);
+  else if (few == 2) score_keys<2>(s, queries, keys, stride, n, scores);
+  else if (few <= 4) score_keys<4>(s, queries, keys, stride, n, scores);
+  else score_keys<kFew>(s, queries, keys, stride, n, scores);
   Vec shrink[kFew];
   for (int64_t c = 0; c < few; c++) {
     const Partial part{partials + c * Partial::floats(s)};
-    float* row = scores + c * kKeys;
-    score_keys(s, queries + c * s.E, keys, stride, n, row);
+    float* row = scores + c * kBlock;
     hide_keys(row, key, n, s.offset + c / s.G, s.window);
     Vec top = splat(part.m());
     for (int64_t j = 0; j < n; j += kLanes) top = larger(top, load(row + j));
@@ -110,7 +121,7 @@ inline void decode_block(const AttentionSizes& s, int64_t few, const float* quer
 #pragma GCC unroll 4
           for (int v = 0; v < V; v++) acc[c][v] = load(out + c * Partial::floats(s) + v * kLanes) * shrink[c];
         }
-        multiply<true>(n, scores, kKeys, values + e, stride, acc);
+        multiply<true>(n, scores, kBlock, values + e, stride, acc);
 #pragma GCC unroll 8
         for (int c = 0; c < C; c++) {
 #pragma GCC unroll 4
@@ -140,28 +151,31 @@ inline void decode(const AttentionSizes& s, const float* q, const float* k, cons
     const int64_t b = index / parts, begin = low + index % parts * length;
     const int64_t end = begin + length < high ? begin + length : high;
     float* own = partials + index * s.K * floats;
-    float* scores = static_cast<float*>(pool.scratch(thread, 0, static_cast<size_t>(few * (s.K * s.E + kKeys)) * 4));
-    float* queries = scores + few * kKeys;
+    // Room for the scores and queries of kFew, however few there are: what is computed for the others is not used.
+    const int64_t room = kFew * kBlock + s.K * kFew * s.E;
+    float* scores = static_cast<float*>(pool.scratch(thread, 0, static_cast<size_t>(room) * 4));
+    float* queries = scores + kFew * kBlock;
+    std::memset(queries, 0, static_cast<size_t>(s.K * kFew * s.E) * 4);
     for (int64_t kv = 0; kv < s.K; kv++) {
       for (int64_t c = 0; c < few; c++) {
         const float* row = q + query_at(s, b, kv, c);
-        float* query = queries + (kv * few + c) * s.E;
+        float* query = queries + (kv * kFew + c) * s.E;
         for (int64_t e = 0; e < s.E; e++) query[e] = row[e] * (s.scale * kLog2e);
         const Partial part{own + kv * floats + c * Partial::floats(s)};
         std::memset(part.at, 0, static_cast<size_t>(Partial::floats(s)) * 4);
         part.m() = kLowest;
       }
     }
-    for (int64_t key = begin; key < end; key += kKeys) {
-      const int64_t n = end - key < kKeys ? end - key : kKeys;
+    for (int64_t key = begin; key < end; key += kBlock) {
+      const int64_t n = end - key < kBlock ? end - key : kBlock;
       for (int64_t kv = 0; kv < s.K; kv++) {
         const bool last = kv == s.K - 1;
         const int64_t next = s.key(b, last ? 0 : kv + 1, last ? key + n : key);
-        const int64_t follow = !last ? n : end - key - n < kKeys ? end - key - n : kKeys;
+        const int64_t follow = !last ? n : end - key - n < kBlock ? end - key - n : kBlock;
         fetch(k + next, follow, s.K * s.E, s.E);
         fetch(v + next, follow, s.K * s.E, s.E);
         const int64_t at = s.key(b, kv, key);
-        decode_block(s, few, queries + kv * few * s.E, k + at, v + at, key, n, scores, own + kv * floats);
+        decode_block(s, few, queries + kv * kFew * s.E, k + at, v + at, key, n, scores, own + kv * floats);
       }
     }
   };

@@ -26,21 +26,27 @@ inline int64_t block_k(int64_t k) {
 // n rounded up to whole vectors.
 inline int64_t whole_vectors(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Packs rows [i0, i1) of A, kc steps of k: strip by strip, the strip of row i at to + (i − i0)·kc. i1 − i0 is a multiple of
-// kTileRows, but for the last.
-inline void pack_a(int64_t i0, int64_t i1, int64_t kc, const float* a, int64_t a_row, int64_t a_col, float* to) {
-  for (int64_t i = i0; i < i1; i += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, i1 - i);
-    pack_panel(rows, rows, kc, a + i * a_row, a_row, a_col, to + (i - i0) * kc);
+// Packs n rows of A (or columns of B) and kc steps of k, strip by strip: the strip that begins at row i goes to to + i·kc. The
+// last strip may be narrower; B's is padded to whole vectors. Where a step of k is contiguous in memory, strips take turns every
+// few steps, so that a cache line is used up while it is there.
+template <int Width, bool Padded>
+void pack_strips(int64_t n, int64_t kc, const float* from, int64_t across, int64_t along, float* to) {
+  const int64_t turn = across == 1 ? 16 : kc;
+  for (int64_t p = 0; p < kc; p += turn) {
+    for (int64_t i = 0; i < n; i += Width) {
+      const int64_t width = std::min<int64_t>(Width, n - i);
+      const int64_t padded = Padded ? whole_vectors(width) : width;
+      pack_panel(width, padded, std::min(turn, kc - p), from + i * across + p * along, across, along, to + i * kc + p * padded);
+    }
   }
 }
 
-// Packs columns [j0, j1) of B likewise, the strip of column j at to + (j − j0)·kc, the last padded to whole vectors.
-inline void pack_b(int64_t j0, int64_t j1, int64_t kc, const float* b, int64_t b_row, int64_t b_col, float* to) {
-  for (int64_t j = j0; j < j1; j += kTileColumns) {
-    const int64_t columns = std::min<int64_t>(kTileColumns, j1 - j);
-    pack_panel(columns, whole_vectors(columns), kc, b + j * b_col, b_col, b_row, to + (j - j0) * kc);
-  }
+inline void pack_a(int64_t m, int64_t kc, const float* a, int64_t a_row, int64_t a_col, float* to) {
+  pack_strips<kTileRows, false>(m, kc, a, a_row, a_col, to);
+}
+
+inline void pack_b(int64_t n, int64_t kc, const float* b, int64_t b_row, int64_t b_col, float* to) {
+  pack_strips<kTileColumns, true>(n, kc, b, b_col, b_row, to);
 }
 
 // C[m, n] (+)= packed A[m, kc] · packed B[kc, n].
@@ -85,10 +91,10 @@ inline void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row,
     const int64_t i1 = std::min(m, i0 + kBlockRows);
     for (int64_t k0 = 0; k0 < k; k0 += step) {
       const int64_t kc = std::min(step, k - k0);
-      pack_a(i0, i1, kc, a + k0 * a_col, a_row, a_col, packed_a);
+      pack_a(i1 - i0, kc, a + i0 * a_row + k0 * a_col, a_row, a_col, packed_a);
       for (int64_t j0 = 0; j0 < n; j0 += kBlockColumns) {
         const int64_t j1 = std::min(n, j0 + kBlockColumns);
-        pack_b(j0, j1, kc, b + k0 * b_row, b_row, b_col, packed_b);
+        pack_b(j1 - j0, kc, b + k0 * b_row + j0 * b_col, b_row, b_col, packed_b);
         multiply_packed(i1 - i0, j1 - j0, kc, packed_a, packed_b, c + i0 * c_row + j0, c_row, accumulate || k0 > 0);
       }
     }

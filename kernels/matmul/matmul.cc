@@ -97,10 +97,11 @@ void multiply_slab(Pool& pool, const Product& s, int64_t k0, int64_t k1, int64_t
     const int64_t kc = std::min(step, k1 - p);
     if (part < parts_a) {
       const int64_t i = part * kPackRows;
-      pack_a(i, std::min(s.m, i + kPackRows), kc, s.a + p * s.a_col, s.a_row, s.a_col, packed_a + s.m * (p - k0) + i * kc);
+      pack_a(std::min(kPackRows, s.m - i), kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col,
+             packed_a + s.m * (p - k0) + i * kc);
     } else {
       const int64_t j = (part - parts_a) * kPackColumns;
-      pack_b(j, std::min(s.n, j + kPackColumns), kc, s.b + p * s.b_row, s.b_row, s.b_col,
+      pack_b(std::min(kPackColumns, s.n - j), kc, s.b + j * s.b_col + p * s.b_row, s.b_row, s.b_col,
              packed_b + columns * (p - k0) + j * kc);
     }
   };

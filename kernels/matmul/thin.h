@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "../cpu/isa.h"
 
@@ -27,6 +28,21 @@ struct Thin {
   int64_t y_row;
   int64_t y_column;
 };
+
+template <int Half, size_t... I>
+SLAYER_INLINE Vec add_rotated(Vec v, std::index_sequence<I...>) {
+  return v + __builtin_shufflevector(v, v, ((I + Half) % kLanes)...);
+}
+
+// Sum of the lanes, in the order of isa.h's sum, without a way through memory: short dot products end in it.
+template <int Half = kLanes / 2>
+SLAYER_INLINE float sum_in_register(Vec v) {
+  if constexpr (Half == 0) {
+    return v[0];
+  } else {
+    return sum_in_register<Half / 2>(add_rotated<Half>(v, std::make_index_sequence<kLanes>()));
+  }
+}
 
 // Rows [j, j + J) of W, contiguous along k: T·J dot products at once, so that each load of X serves J rows.
 template <int T, int J>
@@ -49,7 +65,7 @@ SLAYER_INLINE void thin_dots(const Thin& s, int64_t j) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; t++) {
 #pragma GCC unroll 8
-    for (int i = 0; i < J; i++) s.y[t * s.y_row + (j + i) * s.y_column] = sum(total[t][i]);
+    for (int i = 0; i < J; i++) s.y[t * s.y_row + (j + i) * s.y_column] = sum_in_register(total[t][i]);
   }
 }
 

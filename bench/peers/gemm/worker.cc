@@ -4,8 +4,9 @@
 //   worker openblas <threads> <libopenblas.so.0>       cblas_sgemm; OPENBLAS_CORETYPE chooses its kernels
 //
 // Requests: "<NN|NT|TN> <m> <n> <k> <seconds>" or, for the first form, "peak <seconds>", answered by the multiply-add rate of
-// every sample in FLOP/s, all threads together. "threads 1" on a machine with more cores is meant to be run under taskset.
+// every sample in FLOP/s, all threads together. With one thread, seconds are that thread's processor time; with more, wall time.
 #include <dlfcn.h>
+#include <time.h>
 
 #include <chrono>
 #include <cstdio>
@@ -32,8 +33,17 @@ using slayer::Call;
 using slayer::IsaEntry;
 using slayer::Operand;
 
-double seconds_now() {
+using Clock = double (*)();
+
+double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What this thread has computed for: on a shared machine, the time others took the core away is not counted.
+double thread_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 struct Request {
@@ -101,15 +111,15 @@ std::vector<float> random_floats(int64_t n) {
 }
 
 // Runs work() until `seconds` have passed, three times at least, after one that does not count.
-std::vector<double> sample(double seconds, const std::function<void()>& work) {
+std::vector<double> sample(Clock clock, double seconds, const std::function<void()>& work) {
   work();
   std::vector<double> times;
-  const double start = seconds_now();
+  const double start = wall_seconds();
   do {
-    const double t = seconds_now();
+    const double t = clock();
     work();
-    times.push_back(seconds_now() - t);
-  } while (times.size() < 3 || seconds_now() - start < seconds);
+    times.push_back(clock() - t);
+  } while (times.size() < 3 || wall_seconds() - start < seconds);
   return times;
 }
 
@@ -124,7 +134,7 @@ void print(const std::vector<double>& values) {
   std::fflush(stdout);
 }
 
-std::vector<double> peak(const IsaEntry& isa, slayer::Pool& pool, double seconds) {
+std::vector<double> peak(Clock clock, const IsaEntry& isa, slayer::Pool& pool, double seconds) {
   constexpr int64_t kRounds = 100000;
   std::vector<int64_t> operations(static_cast<size_t>(pool.threads()));
   volatile float x = 0.999f;
@@ -132,7 +142,7 @@ std::vector<double> peak(const IsaEntry& isa, slayer::Pool& pool, double seconds
     volatile float unused = isa.fma_chains(kRounds, x, operations[static_cast<size_t>(t)]);
     (void)unused;
   };
-  std::vector<double> rates = sample(seconds, [&] { pool.run(pool.threads(), task); });
+  std::vector<double> rates = sample(clock, seconds, [&] { pool.run(pool.threads(), task); });
   for (double& rate : rates) rate = static_cast<double>(operations[0] * pool.threads()) / rate;
   return rates;
 }
@@ -145,6 +155,7 @@ int main(int count, char** arguments) {
     return 1;
   }
   const int threads = std::atoi(arguments[2]);
+  const Clock clock = threads == 1 ? thread_seconds : wall_seconds;
   const IsaEntry* isa = find_isa(arguments[1]);
   if (!isa && count < 4) {
     std::fprintf(stderr, "not an instruction set this was built for: %s\n", arguments[1]);
@@ -160,7 +171,7 @@ int main(int count, char** arguments) {
     words >> request.layout;
     if (isa && request.layout == "peak") {
       words >> seconds;
-      print(peak(*isa, pool, seconds));
+      print(peak(clock, *isa, pool, seconds));
       continue;
     }
     words >> request.m >> request.n >> request.k >> seconds;
@@ -171,6 +182,6 @@ int main(int count, char** arguments) {
     std::vector<float> a = random_floats(request.m * request.k);
     std::vector<float> b = random_floats(request.k * request.n);
     std::vector<float> c(static_cast<size_t>(request.m * request.n));
-    print(sample(seconds, [&] { multiply(request, a.data(), b.data(), c.data()); }));
+    print(sample(clock, seconds, [&] { multiply(request, a.data(), b.data(), c.data()); }));
   }
 }

@@ -2,6 +2,10 @@
 
 #include <utility>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace slayer {
 
 namespace {
@@ -97,6 +101,11 @@ void* ThreadPool::scratch(int thread, int slot, size_t bytes) {
     memory = Memory();  // gives back the old piece first
     memory = Memory(bytes);
   }
+#if defined(__SANITIZE_ADDRESS__)
+  // Nothing may be read or written beyond what was asked for, although a larger piece may be kept from before.
+  ASAN_UNPOISON_MEMORY_REGION(memory.data(), bytes);
+  ASAN_POISON_MEMORY_REGION(memory.data() + bytes, memory.bytes() - bytes);
+#endif
   return memory.data();
 }
 

@@ -39,11 +39,11 @@ async function prepareAdd(backend: Backend, change: (plan: Plan) => Plan = (plan
 /** One step after the other adds 1 to each element of a state tensor: it counts the steps that were run. */
 async function counting(backend: Backend, steps: number) {
   const graph = new Graph();
-  const count = graph.state("count", [4096]);
-  const one = fill(count, [4096], 1);
+  const count = graph.state("count", [65_536]);
+  const one = fill(count, [65_536], 1);
   for (let i = 0; i < steps; i++) accumulate(count, one);
   const store = new Store(backend);
-  store.add({ name: "count", shape: [4096], dtype: "f32" });
+  store.add({ name: "count", shape: [65_536], dtype: "f32" });
   const program = await Program.compile(graph, {}, store);
   return { program, counted: async () => (await store.read("count"))[0]! };
 }

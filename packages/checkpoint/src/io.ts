@@ -19,13 +19,19 @@ export async function readFully(handle: FileHandle, file: string, into: Uint8Arr
   }
 }
 
-/** Write all of `bytes` at the end of what was written so far. A full disk becomes a CheckpointError. */
-export async function writeFully(handle: FileHandle, file: string, bytes: Uint8Array): Promise<void> {
+/** Write all of `bytes`, from `position` of the file or after what was written. A full disk becomes a CheckpointError. */
+export async function writeFully(
+  handle: FileHandle,
+  file: string,
+  bytes: Uint8Array,
+  position?: number,
+): Promise<void> {
   let done = 0;
   try {
     while (done < bytes.length) {
       const wanted = Math.min(bytes.length - done, MAX_TRANSFER);
-      done += (await handle.write(bytes, done, wanted)).bytesWritten;
+      const at = position === undefined ? null : position + done;
+      done += (await handle.write(bytes, done, wanted, at)).bytesWritten;
     }
   } catch (error) {
     const code = systemErrorCode(error);

@@ -63,14 +63,19 @@ export class TensorFiles {
    * @throws RangeError when they are not inside the tensor
    */
   async readRange(name: string, begin: number, end: number): Promise<Uint8Array> {
-    const info = this.info(name);
-    const size = info.end - info.begin;
-    if (!Number.isInteger(begin) || !Number.isInteger(end) || begin < 0 || end < begin || end > size) {
-      throw new RangeError(`tensor ${JSON.stringify(name)} has bytes 0 to ${size}, asked for ${begin} to ${end}`);
-    }
+    this.#checkRange(name, begin, end);
     const bytes = new Uint8Array(end - begin);
-    await this.#fill(info, bytes, begin);
+    await this.readInto(name, begin, bytes);
     return bytes;
+  }
+
+  /**
+   * Fill `into` with the bytes of one tensor from `begin` on, counted from its own start.
+   * @throws RangeError when they are not inside the tensor
+   */
+  async readInto(name: string, begin: number, into: Uint8Array): Promise<void> {
+    this.#checkRange(name, begin, begin + into.length);
+    await this.#fill(this.info(name), into, begin);
   }
 
   /**
@@ -115,6 +120,14 @@ export class TensorFiles {
     const handles = [...this.#handles.values()];
     this.#handles.clear();
     for (const handle of handles) await (await handle).close();
+  }
+
+  #checkRange(name: string, begin: number, end: number): void {
+    const info = this.info(name);
+    const size = info.end - info.begin;
+    if (!Number.isInteger(begin) || !Number.isInteger(end) || begin < 0 || end < begin || end > size) {
+      throw new RangeError(`tensor ${JSON.stringify(name)} has bytes 0 to ${size}, asked for ${begin} to ${end}`);
+    }
   }
 
   async #fill(info: TensorInfo, into: Uint8Array, offset: number): Promise<void> {

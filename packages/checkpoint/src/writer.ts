@@ -80,29 +80,53 @@ function headerBytes(shard: ShardPlan): Uint8Array {
   return bytes;
 }
 
+/** A file while it is being written. */
+interface Shard extends ShardPlan {
+  /** Bytes of tensor data that are not on their way to the disk yet. */
+  left: number;
+  /** Set once the file is opened: its handle, with the header written. */
+  handle?: Promise<FileHandle>;
+  closed: boolean;
+}
+
+/** Where a tensor goes. */
+interface Place {
+  readonly shard: Shard;
+  /** Offset of its first byte in the file. */
+  readonly begin: number;
+  readonly bytes: number;
+  /** Bytes handed over so far. */
+  done: number;
+}
+
 /**
  * Writes a checkpoint's safetensors files as a stream: names, dtypes and shapes are known at the start, the data follow
- * tensor by tensor in that order, in pieces of any size. Never holds more than the piece it was given.
+ * in pieces of any size. The pieces of one tensor come in order; tensors may come in any order and mixed, and calls need
+ * not wait for one another. Never holds more than the pieces it was given.
  * For a directory that appears whole or not at all, write inside {@link withOutputDirectory}.
  */
 export class CheckpointWriter {
   readonly #dir: string;
-  readonly #shards: readonly ShardPlan[];
-  #shard = -1;
-  #tensor = 0;
-  /** Bytes of the current tensor already written. */
-  #done = 0;
-  #handle: FileHandle | null = null;
+  readonly #shards: readonly Shard[];
+  readonly #places = new Map<string, Place>();
+  readonly #pending = new Set<Promise<void>>();
   #state: "open" | "closed" = "open";
 
-  private constructor(dir: string, shards: readonly ShardPlan[]) {
+  private constructor(dir: string, plans: readonly ShardPlan[]) {
     this.#dir = dir;
-    this.#shards = shards;
+    this.#shards = plans.map((plan) => ({ ...plan, left: plan.bytes, closed: false }));
+    for (const shard of this.#shards) {
+      let begin = headerBytes(shard).length;
+      for (const { name, bytes } of shard.tensors) {
+        this.#places.set(name, { shard, begin, bytes, done: 0 });
+        begin += bytes;
+      }
+    }
   }
 
   /**
    * @param dir an existing directory
-   * @param specs all tensors, in the order in which they will be written
+   * @param specs all tensors, in the order in which they will stand in the files
    * @param options maxShardBytes: tensor bytes per file, default 5 · 10^9
    * @throws CheckpointError "duplicate-key", "size-overflow", "exists", "no-space"
    */
@@ -112,29 +136,37 @@ export class CheckpointWriter {
     options: { readonly maxShardBytes?: number } = {},
   ): Promise<CheckpointWriter> {
     const writer = new CheckpointWriter(dir, planShards(specs, options.maxShardBytes, dir));
-    await writer.#guard(() => writer.#openNextShard());
+    const [first] = writer.#shards;
+    if (first !== undefined) await writer.#guard(async () => void (await writer.#open(first)));
     return writer;
   }
 
-  /** Write the next bytes of the tensor whose turn it is. Empty tensors need no call. */
+  /**
+   * Write the next bytes of a tensor; `chunk` may be used again when the promise has resolved. Empty tensors need no
+   * call. A file is flushed and closed when its last byte is written.
+   */
   async write(name: string, chunk: Uint8Array): Promise<void> {
     assert(this.#state === "open", "the writer is closed");
     if (chunk.length === 0) return;
     await this.#guard(async () => {
-      await this.#skipFinished();
-      const tensor = this.#shards[this.#shard]?.tensors[this.#tensor];
-      assert(tensor !== undefined, `all tensors are written, ${name} came after them`);
-      assert(tensor.name === name, `expected data of ${tensor.name}, got data of ${name}`);
-      const left = tensor.bytes - this.#done;
+      const place = this.#places.get(name);
+      assert(place !== undefined, `the writer was given no tensor ${name}`);
+      const left = place.bytes - place.done;
       assert(chunk.length <= left, `${name} has ${left} bytes left, got ${chunk.length}`);
-      assert(this.#handle !== null);
-      await writeFully(this.#handle, this.#path(), chunk);
-      this.#done += chunk.length;
+      const position = place.begin + place.done;
+      place.done += chunk.length;
+      const writing = this.#writeAt(place.shard, position, chunk);
+      this.#pending.add(writing);
+      try {
+        await writing;
+      } finally {
+        this.#pending.delete(writing);
+      }
     });
   }
 
   /**
-   * Flush everything to the disk and, where there are several files, write the index.
+   * Flush everything to the disk and, where there are several files, write the index. All writes must have resolved.
    * @returns names of the written files, and bytes of tensor data (the index's `metadata.total_size`)
    */
   async finish(): Promise<{ files: string[]; totalBytes: number }> {
@@ -142,10 +174,9 @@ export class CheckpointWriter {
     const files = this.#shards.map((shard) => shard.file);
     const totalBytes = this.#shards.reduce((sum, shard) => sum + shard.bytes, 0);
     await this.#guard(async () => {
-      await this.#skipFinished();
-      const missing = this.#shards[this.#shard]?.tensors[this.#tensor];
-      assert(missing === undefined, `${missing?.name} lacks ${(missing?.bytes ?? 0) - this.#done} bytes`);
-      await this.#closeShard();
+      for (const [name, { bytes, done }] of this.#places) assert(done === bytes, `${name} lacks ${bytes - done} bytes`);
+      assert(this.#pending.size === 0, "finish was called before the last write resolved");
+      for (const shard of this.#shards) if (!shard.closed) await this.#close(shard); // those without any data
       if (files.length > 1) {
         const entries = this.#shards.flatMap((shard) => shard.tensors.map((t) => [t.name, shard.file] as const));
         const weight_map = Object.fromEntries(entries);
@@ -158,13 +189,17 @@ export class CheckpointWriter {
     return { files, totalBytes };
   }
 
-  /** Close and delete what was written. Does nothing after {@link finish}. */
+  /** Close and delete what was written, once the writes under way have ended. Does nothing after {@link finish}. */
   async abort(): Promise<void> {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    await this.#handle?.close();
-    this.#handle = null;
-    for (const { file } of this.#shards.slice(0, this.#shard + 1)) await rm(join(this.#dir, file), { force: true });
+    await Promise.allSettled(this.#pending);
+    for (const shard of this.#shards) {
+      const handle = await shard.handle?.catch(() => undefined); // a file that could not be made is not ours to delete
+      if (handle === undefined) continue;
+      if (!shard.closed) await handle.close();
+      await rm(this.#path(shard), { force: true });
+    }
   }
 
   /** Any failure leaves nothing behind. */
@@ -177,44 +212,45 @@ export class CheckpointWriter {
     }
   }
 
-  /** Move past complete tensors (empty ones are complete at once) and, at the end of a shard, to the next file. */
-  async #skipFinished(): Promise<void> {
-    for (let shard = this.#shards[this.#shard]; shard !== undefined; shard = this.#shards[this.#shard]) {
-      const tensor = shard.tensors[this.#tensor];
-      if (tensor === undefined) {
-        if (this.#shard === this.#shards.length - 1) return;
-        await this.#closeShard();
-        await this.#openNextShard();
-      } else if (this.#done === tensor.bytes) {
-        this.#tensor++;
-        this.#done = 0;
-      } else return;
-    }
+  async #writeAt(shard: Shard, position: number, chunk: Uint8Array): Promise<void> {
+    await writeFully(await this.#open(shard), this.#path(shard), chunk, position);
+    shard.left -= chunk.length;
+    if (shard.left === 0) await this.#close(shard);
   }
 
-  #path(): string {
-    return join(this.#dir, this.#shards[this.#shard]?.file ?? SINGLE_FILE);
+  #path(shard: Shard): string {
+    return join(this.#dir, shard.file);
   }
 
-  async #openNextShard(): Promise<void> {
-    const shard = this.#shards[this.#shard + 1];
-    assert(shard !== undefined);
-    const file = join(this.#dir, shard.file);
+  #open(shard: Shard): Promise<FileHandle> {
+    shard.handle ??= this.#begin(shard);
+    return shard.handle;
+  }
+
+  /** Make the file and write its header. */
+  async #begin(shard: Shard): Promise<FileHandle> {
+    const file = this.#path(shard);
+    let handle: FileHandle;
     try {
-      this.#handle = await open(file, "wx");
+      handle = await open(file, "wx");
     } catch (error) {
       if (systemErrorCode(error) !== "EEXIST") throw error;
       throw new CheckpointError("exists", file, "the file exists already; choose an empty directory");
     }
-    this.#shard++; // only now: abort must not delete a file that was there before
-    this.#tensor = 0;
-    this.#done = 0;
-    await writeFully(this.#handle, file, headerBytes(shard));
+    try {
+      await writeFully(handle, file, headerBytes(shard), 0);
+    } catch (error) {
+      await handle.close();
+      await rm(file, { force: true });
+      throw error;
+    }
+    return handle;
   }
 
-  async #closeShard(): Promise<void> {
-    await this.#handle?.sync();
-    await this.#handle?.close();
-    this.#handle = null;
+  async #close(shard: Shard): Promise<void> {
+    const handle = await this.#open(shard);
+    await handle.sync();
+    shard.closed = true;
+    await handle.close();
   }
 }

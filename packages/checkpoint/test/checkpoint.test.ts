@@ -68,8 +68,13 @@ describe("reading", () => {
     const row = await checkpoint.readRange(name, 24, 48);
     expect([...new Float32Array(row.buffer)]).toEqual([6, 7, 8, 9, 10, 11]);
     expect(checkpoint.bytesRead).toBe(96 + 24);
+    const part = new Float32Array(4).fill(-1);
+    await checkpoint.readInto(name, 80, new Uint8Array(part.buffer, 4, 12));
+    expect([...part]).toEqual([-1, 20, 21, 22]);
+    await expect(checkpoint.readInto(name, 88, new Uint8Array(12))).rejects.toThrow("has bytes 0 to 96");
+    expect(checkpoint.bytesRead).toBe(96 + 24 + 12);
     expect((await checkpoint.read("model.norm.weight")).length).toBe(16);
-    expect(checkpoint.bytesRead).toBe(96 + 24 + 16);
+    expect(checkpoint.bytesRead).toBe(96 + 24 + 12 + 16);
     await checkpoint.close();
     expect((await checkpoint.read("model.norm.weight")).length).toBe(16); // opens again
     await checkpoint.close();

@@ -3,7 +3,7 @@ import { CheckpointError } from "@slayer/checkpoint";
 import { DataError } from "@slayer/data";
 import { EvalError } from "@slayer/eval";
 import { ImportanceError } from "@slayer/importance";
-import { PlanError, RecipeNotBuiltError } from "@slayer/surgery";
+import { PlanError } from "@slayer/surgery";
 import { BackendError } from "@slayer/tensor";
 import { InterruptedError, RecipeError, TrainingError } from "@slayer/train";
 import { CommanderError } from "commander";
@@ -42,7 +42,6 @@ const userErrors = [
   EvalError,
   ImportanceError,
   PlanError,
-  RecipeNotBuiltError,
   RecipeError,
 ];
 

@@ -1,12 +1,15 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { parsePlan, planRecipe, type SurgeryPlan } from "@slayer/surgery";
+import { parseScores } from "@slayer/importance";
+import { type BlockValues, parseCustomSurgery, parsePlan, planRecipe, type SurgeryPlan } from "@slayer/surgery";
 import { type Command, Option } from "commander";
 import { wholeNumber } from "./command.js";
-import { NotBuiltError, UserError } from "./errors.js";
+import { UserError } from "./errors.js";
 import { readText } from "./files.js";
 
-/** The most bytes of a plan file that are read; parsePlan has a limit of its own. */
-const MAX_PLAN_BYTES = 2 ** 24;
+/** The most bytes of a plan, scores or recipe file that are read; their parsers have limits of their own. */
+const MAX_FILE_BYTES = 2 ** 25;
+
+const strategies = ["slayer", "llama-pro", "solar", "prune", "custom"];
 
 export interface StrategyOptions {
   readonly strategy?: string;
@@ -19,25 +22,27 @@ export interface StrategyOptions {
   readonly zero: boolean;
   readonly position?: string;
   readonly region?: string;
+  readonly start?: number;
+  readonly pruneStart?: number;
+  readonly trim?: number;
+  readonly blocks?: string;
+  readonly choose?: string;
+  readonly recipe?: string;
   readonly importance?: string;
 }
 
 /** The options that describe a surgery. Which of them a strategy has, and their defaults, the strategy itself knows. */
 export function addStrategyOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option("--strategy <name>", "how blocks are chosen (solar, prune and custom are not built yet)").choices([
-        "slayer",
-        "llama-pro",
-        "solar",
-        "prune",
-        "custom",
-      ]),
-    )
+    .addOption(new Option("--strategy <name>", "how blocks are chosen").choices(strategies))
     .option("--groups <n>", "number of groups, one new block each (slayer: 8 for 32 blocks)", wholeNumber(1))
     .option("--group-size <n>", "slayer: base blocks per group (default 2)", wholeNumber(1))
     .option("--every <n>", "llama-pro: base blocks per new block (default 4)", wholeNumber(1))
-    .option("--prune <n>", "slayer: blocks deleted at the end (default 2)", wholeNumber(0))
+    .option(
+      "--prune <n>",
+      "slayer: blocks deleted at the end (default 2); prune with --importance: blocks removed (default a quarter)",
+      wholeNumber(0),
+    )
     .addOption(
       new Option(
         "--init <init>",
@@ -47,7 +52,7 @@ export function addStrategyOptions(command: Command): Command {
     .addOption(
       new Option(
         "--final <final>",
-        "slayer: what the last kept block becomes; default deleted-mean, the paper's text",
+        "what the block before the deleted ones becomes; slayer's default deleted-mean, the paper's text; prune's keep",
       ).choices(["deleted-mean", "kept-mean", "keep"]),
     )
     .option("--no-zero", "leave o_proj and down_proj of new blocks as they are; the output then changes at once")
@@ -63,16 +68,33 @@ export function addStrategyOptions(command: Command): Command {
         "third",
       ]),
     )
-    .option("--importance <file>", "choose blocks by the scores in this file (not built yet)");
+    .option("--start <n>", "slayer: the first block of the first group (default 0)", wholeNumber(0))
+    .option("--prune-start <n>", "slayer: the first deleted block (default: the last blocks go)", wholeNumber(0))
+    .option(
+      "--trim <n>",
+      "solar: blocks that each copy of the model goes without at the seam (default a quarter)",
+      wholeNumber(0),
+    )
+    .option("--blocks <list>", "prune: the blocks to remove, like 21-24,30")
+    .addOption(
+      new Option(
+        "--choose <how>",
+        "prune with --importance: the run of blocks that does least (default), or the lowest one by one",
+      ).choices(["run", "lowest"]),
+    )
+    .option("--recipe <file>", "custom: YAML with the lists insert, update, remove and train")
+    .option("--importance <file>", "slayer and prune: choose blocks by these scores (see the notes that it prints)");
 }
 
 /** The plan that the options describe, for a model of this geometry. */
-export function planFromOptions(config: ModelConfig, options: StrategyOptions): SurgeryPlan {
-  const { strategy, groups, groupSize, every, prune, init, final, zero, position, region, importance } = options;
-  if (importance !== undefined) throw new NotBuiltError("--importance", "leave it out: blocks are chosen by position");
-  if (strategy === undefined) throw new UserError("expected --strategy slayer or --strategy llama-pro");
-  // `--no-zero` alone is passed on, so that a strategy without this option does not refuse every call.
-  return planRecipe(strategy, config, {
+export async function planFromOptions(config: ModelConfig, options: StrategyOptions): Promise<SurgeryPlan> {
+  const { strategy, groups, groupSize, every, prune, init, final, zero, position, region } = options;
+  const { start, pruneStart, trim, blocks, choose, recipe, importance } = options;
+  if (strategy === undefined) throw new UserError(`expected --strategy ${strategies.join(", ")}`);
+  if (strategy === "custom" && recipe === undefined) {
+    throw new UserError("expected --recipe FILE.yaml with --strategy custom");
+  }
+  const given = {
     groups,
     groupSize,
     every,
@@ -81,10 +103,33 @@ export function planFromOptions(config: ModelConfig, options: StrategyOptions): 
     final,
     position,
     region,
-    ...(zero ? {} : { zero }),
-  });
+    start,
+    pruneStart,
+    trim,
+    blocks,
+    choose,
+  };
+  const inputs = {
+    ...(importance === undefined ? {} : { importance: await readValues(importance) }),
+    ...(recipe === undefined ? {} : { custom: parseCustomSurgery(await readText(recipe, MAX_FILE_BYTES), recipe) }),
+  };
+  // `--no-zero` alone is passed on, so that a strategy without this option does not refuse every call.
+  return planRecipe(strategy, config, { ...given, ...(zero ? {} : { zero }) }, inputs);
+}
+
+/** What scores.json says of each block, the larger the more it matters; a gate's gradient is the negated rise of the loss. */
+async function readValues(file: string): Promise<BlockValues> {
+  const scores = parseScores(await readText(file, MAX_FILE_BYTES), file);
+  if (scores.metric === "insertion" && scores.init === "average") {
+    throw new UserError(
+      `${file}: insertion of averages says nothing of the last block; use another metric, or --init copy`,
+    );
+  }
+  const sign = scores.metric === "gate" ? -1 : 1;
+  const blocks = scores.blocks.map(({ block, value }) => ({ block, value: sign * value }));
+  return scores.metric === "angular" ? { blocks, runs: scores.runs } : { blocks };
 }
 
 export async function readPlan(file: string): Promise<SurgeryPlan> {
-  return parsePlan(await readText(file, MAX_PLAN_BYTES), file);
+  return parsePlan(await readText(file, MAX_FILE_BYTES), file);
 }

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readProvenance } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
-import { parseScores } from "@slayer/importance";
+import { type AngularScores, parseScores } from "@slayer/importance";
 import { expect, test } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 import { scratch, slayer } from "./support/slayer.js";
@@ -85,6 +85,63 @@ test("plan, expand, verify: a zeroed expansion is proved to have bit-identical l
   const ids = (await Tokenizer.load(at("model"))).encode(TEXT);
   const onData = await json("verify", at("model"), at("new"), "--data", at("text.txt"));
   expect(onData.logits.positions).toBe(ids.length);
+});
+
+test("plan, expand, verify: solar, prune by importance, custom", async () => {
+  const at = await workplace();
+  await json(
+    "importance",
+    at("model"),
+    "--data",
+    at("text.txt"),
+    "--sequence-length",
+    "24",
+    "--out",
+    at("scores.json"),
+  );
+  writeFileSync(at("recipe.yaml"), "insert: [{after: 1, sources: [1, 2]}]\nremove: [3]\ntrain: [0]\n");
+  const made = {
+    solar: ["--strategy", "solar"],
+    pruned: ["--strategy", "prune", "--prune", "2", "--importance", at("scores.json")],
+    custom: ["--strategy", "custom", "--recipe", at("recipe.yaml")],
+  };
+  const kinds: Record<string, string[]> = {};
+  for (const [name, argv] of Object.entries(made)) {
+    const { plan } = await json("plan", at("model"), ...argv, "--out", at(`${name}.json`));
+    await json("expand", at("model"), "--plan", at(`${name}.json`), "--out", at(name));
+    expect(await json("verify", at("model"), at(name), "--plan", at(`${name}.json`))).toMatchObject({ ok: true });
+    kinds[name] = plan.blocks.map(({ kind }: { kind: string }) => kind[0]);
+    const { runs } = parseScores(readFileSync(at("scores.json"), "utf8")) as AngularScores;
+    if (name === "pruned") expect(plan.recipe.blocks).toBe(`${runs[1]!.start}-${runs[1]!.start + 1}`);
+  }
+  expect(kinds).toEqual({ solar: ["u", "u", "u", "i", "i", "u"], pruned: ["o", "o"], custom: ["u", "o", "i", "o"] });
+});
+
+test("plan --importance: the region and the pruned blocks of slayer, with the reasons among the notes", async () => {
+  const at = await workplace({ blocks: 8 });
+  await json(
+    "importance",
+    at("model"),
+    "--data",
+    at("text.txt"),
+    "--sequence-length",
+    "24",
+    "--out",
+    at("scores.json"),
+  );
+  const argv = ["plan", at("model"), "--strategy", "slayer", "--groups", "1", "--importance", at("scores.json")];
+  const { plan } = await json(...argv);
+  const values = JSON.parse(readFileSync(at("scores.json"), "utf8")).blocks.map(
+    ({ value }: { value: number }) => value,
+  );
+  const pairs = values.slice(1).map((value: number, i: number) => value + values[i]);
+  const least = 4 + pairs.slice(4).indexOf(Math.min(...pairs.slice(4)));
+  expect(plan.recipe.pruneStart).toBe(least);
+  const before = pairs.slice(0, least - 2);
+  expect(plan.recipe.start).toBe(before.indexOf(Math.max(...before)));
+  expect((await slayer(argv)).stdout).toMatch(
+    /note: importance: blocks \d to \d matter least in the deeper half and go/,
+  );
 });
 
 test("verify: one changed byte is found, named, and exits 2", async () => {

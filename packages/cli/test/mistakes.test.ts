@@ -47,14 +47,6 @@ test("what is not built says so and exits 2", async () => {
   const model = join(dir, "model");
   writeFileSync(join(dir, "t.txt"), "some text");
   const data = ["--data", join(dir, "t.txt")];
-  for (const metric of ["removal", "insertion", "gate"]) {
-    await mistake(["importance", model, ...data, "--metric", metric], /not built yet; use --metric angular/);
-  }
-  for (const strategy of ["solar", "prune", "custom"]) {
-    await mistake(["plan", model, "--strategy", strategy], /not built yet; available: slayer, llama-pro/);
-    await mistake(["expand", model, "--strategy", strategy, "--out", join(dir, "x")], /not built yet/);
-  }
-  await mistake(["plan", model, "--strategy", "slayer", "--importance", "s.json"], /--importance is not built yet/);
   await mistake(["eval", model, "--tasks", "arc"], /eval is not built yet/);
   for (const backend of ["cuda", "webgpu"]) {
     const message = /is not built yet; use --backend cpu or reference/;
@@ -71,12 +63,23 @@ test("surgery mistakes: plans that do not fit, that contradict themselves, or th
   await mistake(["plan", model, "--strategy", "slayer", "--prune", "4"], /prune must leave a block/);
   await mistake(["plan", model, "--strategy", "llama-pro", "--prune", "2"], /has no option "prune"/);
   await mistake(["plan", model], /expected --strategy/);
+  await mistake(["plan", model, "--strategy", "solar", "--trim", "2"], /trim 2 leaves no block of 4 to come twice/);
+  await mistake(["plan", model, "--strategy", "prune"], /needs the blocks to remove/);
+  await mistake(["plan", model, "--strategy", "prune", "--blocks", "3-5"], /blocks 0 to 3, got 4/);
+  await mistake(["plan", model, "--strategy", "custom"], /expected --recipe FILE.yaml/);
+  const recipe = join(dir, "recipe.yaml");
+  writeFileSync(recipe, "insert: [{after: 9, sources: [0]}]");
+  await mistake(["plan", model, "--strategy", "custom", "--recipe", recipe], /blocks 0 to 3, got 9/);
+  await mistake(["plan", model, "--strategy", "slayer", "--recipe", recipe], /takes no description/);
+  const scores = join(dir, "scores.json");
+  writeFileSync(scores, '{"version": 1}');
+  await mistake(["plan", model, "--strategy", "slayer", "--importance", scores], /scores\.json: metric/);
   writeFileSync(plan, "{");
   await mistake(["expand", model, "--plan", plan, "--out", join(dir, "o")], /plan\.json: not JSON/);
   await mistake(["expand", model, "--plan", plan, "--strategy", "slayer", "--out", join(dir, "o")], /got both/);
   await mistake(["expand", model, "--out", join(dir, "o")], /expected --plan plan.json, or --strategy/);
   await mistake(["expand", model, "--plan", dir, "--out", join(dir, "o")], /expected a file/);
-  expect(readdirSync(dir)).toEqual(["model", "plan.json"]);
+  expect(readdirSync(dir)).toEqual(["model", "plan.json", "recipe.yaml", "scores.json"]);
 });
 
 test("an existing output is refused unless --overwrite, and stays as it was", async () => {
@@ -177,4 +180,41 @@ test("a fault of the program exits 1; its stack is shown only when asked for", a
   const debug = await broken({ SLAYER_DEBUG: "1" });
   expect(debug.code).toBe(1);
   expect(debug.stderr).toMatch(/^\s+at /m);
+});
+
+test("importance mistakes: options that do nothing with the metric, and items that are none", async () => {
+  const dir = scratch();
+  await writeTinyCheckpoint(join(dir, "model"));
+  const importance = (data: string, ...more: string[]) => [
+    "importance",
+    join(dir, "model"),
+    "--data",
+    join(dir, data),
+    ...more,
+  ];
+  writeFileSync(join(dir, "t.txt"), "some text, and some more");
+  writeFileSync(join(dir, "bad.jsonl"), '{"context": "c", "choices": ["a", "b"], "answer": "A"}');
+  writeFileSync(join(dir, "long.jsonl"), JSON.stringify({ context: "a ".repeat(99), choices: ["a", "b"], answer: 0 }));
+  writeFileSync(join(dir, "none.jsonl"), "\n");
+  await mistake(importance("t.txt", "--init", "copy"), /--metric insertion, not angular/);
+  await mistake(importance("t.txt", "--metric", "removal", "--init", "copy"), /--metric insertion, not removal/);
+  await mistake(
+    importance("t.txt", "--metric", "gate", "--stream"),
+    /--stream goes with --metric removal or insertion/,
+  );
+  await mistake(importance("t.txt", "--until-decided"), /--until-decided goes with/);
+  await mistake(importance("t.txt", "--metric", "removal", "--least", "2"), /--least goes with --until-decided/);
+  const removal = ["--metric", "removal"];
+  await mistake(
+    importance("t.txt", ...removal, "--until-decided", "1"),
+    /from 0\.5 and up to 0\.9999|Expected a number/,
+  );
+  await mistake(importance("t.txt", ...removal, "--until-decided", "--least", "4"), /least must be .* 1 to 3, got 4/);
+  await mistake(importance("t.txt", ...removal, "--sequence-length", "1"), /at least 2: a loss needs a next token/);
+  const items = [...removal, "--score", "accuracy"];
+  await mistake(importance("t.txt", ...items), /t\.txt:1: not JSON/);
+  await mistake(importance("bad.jsonl", ...items), /bad\.jsonl:1: answer: want the index/);
+  await mistake(importance("long.jsonl", ...items), /item 1 has \d+ tokens, expected at most 64/);
+  await mistake(importance("none.jsonl", ...items), /expected items, found none/);
+  await mistake(importance("t.txt", ...removal, "--out", join(dir, "t.txt")), /exists already/);
 });

@@ -37,6 +37,18 @@ function scores(bands: boolean) {
   return parseScores(JSON.stringify({ ...rest, model, distances, blocks, interval, runs }));
 }
 
+/** Removal, insertion and gates of three blocks, as scores.json has them. */
+const drops = (["removal", "insertion", "gate"] as const).map((metric) => {
+  const over = metric === "gate" ? "percentile bootstrap over sequences" : "paired percentile bootstrap over sequences";
+  const blocks = [0.5, -0.1, 0.2].map((value, block) => ({ block, value, low: value - 0.2, high: value + 0.2 }));
+  const rest = metric === "gate" ? {} : { init: metric === "removal" ? null : "copy", unit: "loss", settled: null };
+  const model = { family: "llama", blocks: 3, hiddenSize: 8 };
+  const interval = { method: over, confidence: 0.95, resamples: 10, seed: 0 };
+  return parseScores(
+    JSON.stringify({ version: 1, metric, model, base: 3, samples: 2, tokens: 9, blocks, interval, ...rest }),
+  );
+});
+
 const comparison = (name: string) => ({
   date: name,
   machine: name,
@@ -68,7 +80,7 @@ function page(name: string): string {
   return reportPage({
     title: name,
     comparisons: [{ name, ...comparison(name) }],
-    scores: [{ name, scores: scores(true) }],
+    scores: [{ name, scores: scores(true) }, ...drops.map((one) => ({ name, scores: one }))],
     surgeries: [{ name, ...planSlayer(llama2), recipe: { name, [name]: name }, notes: [name] }],
     runs: [{ name, ...parseMetrics(metrics(name), "metrics.jsonl") }],
   });
@@ -116,6 +128,9 @@ test("every chart has a name for screen readers, with the numbers that matter", 
   const svgs = text.match(/<svg/g)!.length;
   expect(text.match(/<svg[^>]* role="img" aria-label="[^"]+"/g)).toHaveLength(svgs);
   expect(text).toContain("largest at block 0 (0.300), smallest at block 2 (0.050)");
+  expect(text).toContain(
+    "Drop after removal per block. plain: largest at block 0 (+0.500), smallest at block 1 (−0.100)",
+  );
   expect(text).toContain("plain: domain −1.250, general +0.125");
   expect(text).toContain("plain ends at 1.000");
 });

@@ -25,7 +25,7 @@ export interface GateOptions {
  * The backward pass goes to the states only: no weight gets a gradient. Inner products are taken on the host in f64.
  *
  * It is a screen before the exact sweeps: −∂loss/∂α_l is what closing the gate would add to the loss if the loss were
- * linear in α, which over the whole way from 1 to 0 it is not.
+ * linear in α, which all the way from 1 to 0 it is not. So the smallest gradients, often negative, matter most.
  *
  * Each sequence is one sample of its scored tokens; the intervals are bootstrapped over sequences. Memory beside the
  * weights: a forward pass with all intermediates kept, and 2(L+1)·B·T·D floats, on the device and on the host.

@@ -1,5 +1,16 @@
 import { ImportanceError } from "./errors.js";
-import { type AngularScores, bestRuns, type BlockScore } from "./scores.js";
+import { mcnemar } from "./choices.js";
+import {
+  type AngularScores,
+  bestRuns,
+  type BlockScore,
+  type DropScore,
+  type DropScores,
+  type GateScores,
+  type MeasuredModel,
+  type SampleInterval,
+  type Scores,
+} from "./scores.js";
 
 /** No model has nearly as many; the scores of 1024 blocks take some 21 million characters, those of 32 blocks 30,000. */
 const MAX_BLOCKS = 1024;
@@ -13,7 +24,7 @@ const MAX_CHARACTERS = 32 * 1024 * 1024;
  * @param file names it in errors
  * @throws ImportanceError naming the field
  */
-export function parseScores(json: string, file = "scores"): AngularScores {
+export function parseScores(json: string, file = "scores"): Scores {
   if (json.length > MAX_CHARACTERS) {
     throw new ImportanceError(`want at most ${MAX_CHARACTERS} characters, got ${json.length}`, file);
   }
@@ -26,6 +37,8 @@ export function parseScores(json: string, file = "scores"): AngularScores {
   return new Reader(file).scores(object(data) ?? {});
 }
 
+/** What all kinds of scores have. */
+type Common = "version" | "metric" | "model" | "samples" | "tokens";
 type Fields = Readonly<Record<string, unknown>>;
 
 function object(value: unknown): Fields | undefined {
@@ -39,21 +52,28 @@ class Reader {
     this.#file = file;
   }
 
-  scores(data: Fields): AngularScores {
+  scores(data: Fields): Scores {
     const version = this.#oneOf(data.version, "version", [1]);
-    const metric = this.#oneOf(data.metric, "metric", ["angular"]);
-    const model = object(data.model) ?? {};
-    const family = this.#oneOf(model.family, "model.family", ["llama", "mistral"]);
-    const blocks = this.#integer(model.blocks, "model.blocks", 1, MAX_BLOCKS);
-    const hiddenSize = this.#integer(model.hiddenSize, "model.hiddenSize", 1);
+    const metric = this.#oneOf(data.metric, "metric", ["angular", "removal", "insertion", "gate"]);
+    const fields = object(data.model) ?? {};
+    const model: MeasuredModel = {
+      family: this.#oneOf(fields.family, "model.family", ["llama", "mistral"]),
+      blocks: this.#integer(fields.blocks, "model.blocks", 1, MAX_BLOCKS),
+      hiddenSize: this.#integer(fields.hiddenSize, "model.hiddenSize", 1),
+    };
+    const samples = this.#integer(data.samples, "samples", 1);
+    const common = { version, model, samples, tokens: this.#integer(data.tokens, "tokens", samples) };
+    if (metric === "angular") return { ...common, metric, ...this.#angular(data, model) };
+    if (metric === "gate") return { ...common, metric, ...this.#gate(data, model) };
+    return { ...common, metric, ...this.#drops(data, metric, common) };
+  }
+
+  #angular(data: Fields, { blocks }: MeasuredModel): Omit<AngularScores, Common> {
     const unit = this.#oneOf(data.unit, "unit", ["pi", "radians"]);
     const token = this.#oneOf(data.token, "token", ["last", "mean"]);
     const final = this.#oneOf(data.final, "final", ["raw", "normed"]);
-    const samples = this.#integer(data.samples, "samples", 1);
-    const tokens = this.#integer(data.tokens, "tokens", samples);
     const roundedUp = 1 + 1e-12; // a mean of largest values
     const distances = this.#distances(data.distances, blocks + 1, (unit === "pi" ? 1 : Math.PI) * roundedUp);
-    const interval = object(data.interval) ?? {};
     const runs = bestRuns(distances);
     this.#array(data.runs, "runs", blocks).forEach((value, i) => {
       const { n, start, value: distance } = object(value) ?? {};
@@ -62,26 +82,90 @@ class Reader {
       if (!same) this.#refuse(`runs.${i}`, `${JSON.stringify(run)}, as the distances have it`, value);
     });
     return {
-      version,
-      metric,
-      model: { family, blocks, hiddenSize },
       unit,
       token,
       final,
-      samples,
-      tokens,
       distances,
       blocks: this.#array(data.blocks, "blocks", blocks).map((value, l) =>
         this.#block(object(value) ?? {}, l, distances[l]![l + 1]!),
       ),
-      interval: {
-        method: this.#oneOf(interval.method, "interval.method", ["percentile bootstrap over sequences"]),
-        confidence: this.#number(interval.confidence, "interval.confidence", 0, 1),
-        resamples: this.#integer(interval.resamples, "interval.resamples", 1),
-        seed: this.#integer(interval.seed, "interval.seed", 0, 2 ** 32 - 1),
-      },
+      interval: this.#interval(data.interval, "percentile bootstrap over sequences"),
       runs,
     };
+  }
+
+  #gate(data: Fields, { blocks }: MeasuredModel): Omit<GateScores, Common> {
+    return {
+      base: this.#number(data.base, "base", 0),
+      blocks: this.#array(data.blocks, "blocks", blocks).map((value, l) => this.#score(object(value) ?? {}, l)),
+      interval: this.#interval(data.interval, "percentile bootstrap over sequences"),
+    };
+  }
+
+  #drops(
+    data: Fields,
+    metric: DropScores["metric"],
+    { model, samples }: { model: MeasuredModel; samples: number },
+  ): Omit<DropScores, Common> {
+    const inits = metric === "removal" ? ([null] as const) : (["copy", "average"] as const);
+    const init = this.#oneOf(data.init, "init", inits);
+    const unit = this.#oneOf(data.unit, "unit", ["loss", "likelihood", "accuracy"]);
+    const noun = unit === "loss" ? "sequences" : "items";
+    const accuracy = unit === "accuracy";
+    const sites = init === "average" ? model.blocks - 1 : model.blocks;
+    const blocks = this.#array(data.blocks, "blocks", sites).map((value, l): DropScore => {
+      const fields = object(value) ?? {};
+      const score = this.#score(fields, l, accuracy ? 1 : undefined);
+      return accuracy ? { ...score, mcnemar: this.#mcnemar(fields.mcnemar, `blocks.${l}.mcnemar`, samples) } : score;
+    });
+    return {
+      init,
+      unit,
+      base: this.#number(data.base, "base", 0, accuracy ? 1 : undefined),
+      blocks,
+      interval: this.#interval(data.interval, `paired percentile bootstrap over ${noun}`),
+      settled: data.settled === null ? null : this.#settled(data.settled, sites),
+    };
+  }
+
+  #settled(value: unknown, sites: number): NonNullable<DropScores["settled"]> {
+    const { level, least, decided } = object(value) ?? {};
+    return {
+      level: this.#number(level, "settled.level", 0, 1),
+      least: least === null ? null : this.#integer(least, "settled.least", 1, sites),
+      decided: typeof decided === "boolean" ? decided : this.#refuse("settled.decided", "true or false", decided),
+    };
+  }
+
+  #mcnemar(value: unknown, path: string, samples: number): NonNullable<DropScore["mcnemar"]> {
+    const fields = object(value) ?? {};
+    const lost = this.#integer(fields.lost, `${path}.lost`, 0, samples);
+    const gained = this.#integer(fields.gained, `${path}.gained`, 0, samples - lost);
+    const p = this.#number(fields.p, `${path}.p`, 0, 1);
+    const wanted = mcnemar(lost, gained);
+    // Machines differ in the last digits of logarithms.
+    if (Math.abs(p - wanted) > 1e-9) this.#refuse(`${path}.p`, `${wanted}, as lost and gained have it`, p);
+    return { lost, gained, p };
+  }
+
+  #interval<M extends SampleInterval["method"]>(value: unknown, method: M): SampleInterval & { method: M } {
+    const interval = object(value) ?? {};
+    return {
+      method: this.#oneOf(interval.method, "interval.method", [method]),
+      confidence: this.#number(interval.confidence, "interval.confidence", 0, 1),
+      resamples: this.#integer(interval.resamples, "interval.resamples", 1),
+      seed: this.#integer(interval.seed, "interval.seed", 0, 2 ** 32 - 1),
+    };
+  }
+
+  /** A drop or a gradient: any finite number, at most `largest` either way. */
+  #score({ block, value, low, high }: Fields, l: number, largest = Number.MAX_VALUE): BlockScore {
+    const path = `blocks.${l}`;
+    if (block !== l) this.#refuse(`${path}.block`, String(l), block);
+    const checked = this.#number(value, `${path}.value`, -largest, largest);
+    if (low === null && high === null) return { block: l, value: checked, low, high };
+    const from = this.#number(low, `${path}.low`, -largest, largest);
+    return { block: l, value: checked, low: from, high: this.#number(high, `${path}.high`, from, largest) };
   }
 
   #distances(value: unknown, side: number, largest: number): number[][] {
@@ -112,9 +196,9 @@ class Reader {
     return this.#refuse(path, `a list of ${length}`, value);
   }
 
-  #oneOf<T extends string | number>(value: unknown, path: string, wanted: readonly T[]): T {
+  #oneOf<T extends string | number | null>(value: unknown, path: string, wanted: readonly T[]): T {
     const found = wanted.find((candidate) => candidate === value);
-    return found ?? this.#refuse(path, wanted.map((w) => JSON.stringify(w)).join(" or "), value);
+    return found !== undefined ? found : this.#refuse(path, wanted.map((w) => JSON.stringify(w)).join(" or "), value);
   }
 
   #integer(value: unknown, path: string, from: number, to = Number.MAX_SAFE_INTEGER): number {

@@ -1,7 +1,10 @@
 /** What was measured of a block, and its confidence interval. */
 export interface BlockScore {
   readonly block: number;
-  /** Angular: distance between the states entering and leaving it. Removal, insertion: the drop. Gate: the gradient. */
+  /**
+   * Angular: distance between the states entering and leaving it. Removal, insertion: how much worse the model does. The
+   * larger these, the more the block matters. Gate: ∂loss/∂α; the smaller, the more.
+   */
   readonly value: number;
   /** Ends of the interval; null where there was one sample only. */
   readonly low: number | null;
@@ -116,7 +119,7 @@ export interface Settled {
   readonly decided: boolean;
 }
 
-/** ∂loss/∂α of a gate α on each block's contribution, as in `scores.json`. Plain JSON data. */
+/** ∂loss/∂α of a gate α on each block's contribution, at α = 1, as in `scores.json`. Plain JSON data. */
 export interface GateScores {
   readonly version: 1;
   readonly metric: "gate";
@@ -126,7 +129,7 @@ export interface GateScores {
   readonly samples: number;
   /** Tokens scored. */
   readonly tokens: number;
-  /** Per block, nats per token. To first order, removing the block raises the loss by −value. */
+  /** Per block, nats per token. To first order, closing the gate adds −value to the loss. */
   readonly blocks: readonly BlockScore[];
   readonly interval: SampleInterval;
 }
@@ -135,12 +138,12 @@ export interface GateScores {
 export type Scores = AngularScores | DropScores | GateScores;
 
 /**
- * Blocks from the least important to the most: by smallest distance, by smallest drop, by smallest rise of the loss that
- * the gradient foretells. Among equals the first.
+ * Blocks from the least important to the most: by distance, by drop, by the rise of the loss that the gate's gradient
+ * foretells. Among equals the first.
  */
-export function leastImportant(scores: Scores): number[] {
-  const sign = scores.metric === "gate" ? -1 : 1;
-  return scores.blocks.toSorted((a, b) => sign * (a.value - b.value)).map(({ block }) => block);
+export function leastImportant({ metric, blocks }: Scores): number[] {
+  const sign = metric === "gate" ? -1 : 1;
+  return blocks.toSorted((a, b) => sign * (a.value - b.value)).map(({ block }) => block);
 }
 
 /** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887); among equals the first. */

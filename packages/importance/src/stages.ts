@@ -38,7 +38,9 @@ export class Stages {
     const { vocabSize: V, hiddenSize: D } = this.#config;
     const store = await this.#weights.outer(new Map([["model.embed_tokens.weight", [V, D]]]));
     const { input_ids } = this.#inputs;
-    return this.#run("embed", store, { input_ids: input_ids! }, (graph) => forwardEmbedding(graph, this.#config, batch));
+    return this.#run("embed", store, { input_ids: input_ids! }, (graph) =>
+      forwardEmbedding(graph, this.#config, batch),
+    );
   }
 
   /** What block l makes of a state. */
@@ -55,13 +57,18 @@ export class Stages {
   async loss(x: State, targets: Int32Array): Promise<Float64Array> {
     const { vocabSize: V, hiddenSize: D, tieWordEmbeddings } = this.#config;
     const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    const shapes = new Map<string, number[]>([["model.norm.weight", [D]], [head, [V, D]]]);
+    const shapes = new Map<string, number[]>([
+      ["model.norm.weight", [D]],
+      [head, [V, D]],
+    ]);
     const { batch, length } = this.#batch;
     const nll = await this.#run("loss", await this.#weights.outer(shapes), { x, targets }, (graph) => {
       const { final, head: weight } = forwardHead(graph, this.#config, graph.input("x", [batch, length, D], "f32"));
       return lmHeadLoss(final, weight, graph.input("targets", [batch, length], "i32"));
     });
-    return sumRows(nll, batch, length);
+    const sums = sumRows(nll, batch, length);
+    if (sums.every(Number.isFinite)) return sums;
+    throw new ImportanceError("a loss is not finite; the weights hold NaN or Infinity, or overflow float32");
   }
 
   free(): void {
@@ -93,11 +100,7 @@ export class Stages {
     }
     const { program } = this.#program;
     await program.run(inputs, this.#signal);
-    const y = (await program.read("y")) as Float32Array;
-    if (y.every(Number.isFinite)) return y;
-    throw new ImportanceError(
-      `${stage} gives values that are not finite; the weights hold NaN or Infinity, or overflow float32`,
-    );
+    return (await program.read("y")) as Float32Array;
   }
 
   #free(): void {

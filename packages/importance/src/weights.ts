@@ -1,4 +1,11 @@
-import { blockName, blockTensors, encodeFromF32, decodeToF32, type FloatDtype, type ModelConfig } from "@slayer/checkpoint";
+import {
+  blockName,
+  blockTensors,
+  encodeFromF32,
+  decodeToF32,
+  type FloatDtype,
+  type ModelConfig,
+} from "@slayer/checkpoint";
 import { type Backend, Store } from "@slayer/tensor";
 
 /** Weights that come from disk (say) when their turn comes, so that a model larger than the device's memory can be run. */
@@ -21,7 +28,6 @@ export interface PlacedBlock {
  */
 export class StageWeights {
   readonly backend: Backend;
-  /** What has been read block by block, counted in blocks. */
   readonly #config: ModelConfig;
   readonly #resident: Store | undefined;
   readonly #read: (name: string) => Promise<Float32Array>;

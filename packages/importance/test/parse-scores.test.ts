@@ -26,7 +26,11 @@ describe("parseScores", () => {
     ["text that is not JSON", "{", /not JSON/],
     ["no object", "[1]", /version: want 1, got nothing/],
     ["another version", changed((data) => (data.version = 2)), /version: want 1, got 2/],
-    ["another metric", changed((data) => (data.metric = "gate")), /metric: want "angular", got "gate"/],
+    [
+      "a metric it does not know",
+      changed((data) => (data.metric = "fisher")),
+      /metric: want "angular" or .*"gate", got "fisher"/,
+    ],
     ["an unknown unit", changed((data) => (data.unit = "degrees")), /unit: want "pi" or "radians", got "degrees"/],
     ["a model of no blocks", changed((data) => (data.model = {})), /model.family/],
     [

@@ -1,9 +1,25 @@
 import type { FloatDtype } from "@slayer/checkpoint";
-import { decodeToF32, encodeFromF32 } from "@slayer/checkpoint";
+import { byteSize, decodeToF32, encodeFromF32 } from "@slayer/checkpoint";
 
-/** The weighted sum of equally long runs of elements of `dtype`, rounded once from f32 (nearest, ties to even). */
-export function weightedSum(sources: readonly Uint8Array[], weights: readonly number[], dtype: FloatDtype): Uint8Array {
-  return encodeFromF32(weightedSumF32(sources, weights, dtype), dtype);
+/** Elements that are widened, summed and rounded at a time, so that they stay in the innermost cache. */
+const blockElements = 4096;
+
+/**
+ * The weighted sum of equally long runs of elements of `dtype`, rounded once from f32 (nearest, ties to even), into
+ * `out`, which is as long as each of them; a new array when absent.
+ */
+export function weightedSum(
+  sources: readonly Uint8Array[],
+  weights: readonly number[],
+  dtype: FloatDtype,
+  out: Uint8Array = new Uint8Array(sources[0]?.length ?? 0),
+): Uint8Array {
+  const step = blockElements * byteSize(dtype);
+  for (let begin = 0; begin < out.length; begin += step) {
+    const block = sources.map((bytes) => bytes.subarray(begin, begin + step));
+    out.set(encodeFromF32(weightedSumF32(block, weights, dtype), dtype), begin);
+  }
+  return out;
 }
 
 /**

@@ -9,14 +9,3 @@ export class PlanError extends Error {
     this.file = file;
   }
 }
-
-/** A recipe whose name is known but whose planner does not exist yet. */
-export class RecipeNotBuiltError extends Error {
-  override readonly name = "RecipeNotBuiltError";
-  readonly recipe: string;
-
-  constructor(recipe: string, available: readonly string[]) {
-    super(`recipe "${recipe}" is not built yet; available: ${available.join(", ")}`);
-    this.recipe = recipe;
-  }
-}

@@ -10,11 +10,11 @@ import {
   writeProvenance,
 } from "@slayer/checkpoint";
 import { PlanError } from "./errors.js";
-import { TensorHashes } from "./hashes.js";
 import { modelCard } from "./model-card.js";
 import type { SurgeryPlan } from "./plan.js";
-import { produce } from "./produce.js";
 import { provenanceOf } from "./provenance.js";
+import type { StreamHashes } from "./stream.js";
+import { streamTensors } from "./stream.js";
 import { describePlan } from "./summary.js";
 import type { TensorTask } from "./tasks.js";
 import { tensorTasks } from "./tasks.js";
@@ -43,9 +43,8 @@ export interface ExpandResult {
 /**
  * Applies a plan: streams `base` into a new checkpoint directory `outDir`, which appears complete or not at all.
  *
- * Memory: a few pieces of 4 MiB, whatever the model. Reading: once per use, so a base tensor that is copied and also
- * averaged into two neighbours is read three times; zeroed tensors and deleted blocks that nothing averages are not
- * read. At the default `slayer` recipe for Llama-2-7B this is about 1.3 times the base.
+ * Memory: at most some 80 MiB of pieces, whatever the model. Every base tensor that is used is read once, also when it
+ * is copied and averaged into its neighbours; zeroed tensors and deleted blocks that nothing averages are not read.
  *
  * The same plan on the same base gives the same bytes. Throws `PlanError` when plan and base do not fit each other or
  * the output would replace the base, `CheckpointError` for a bad base, an existing output or a full disk.
@@ -72,22 +71,15 @@ export async function expand(
 
   return withOutputDirectory(outDir, { overwrite, neededBytes: total + side.bytes }, async (dir) => {
     const writer = await CheckpointWriter.create(dir, tasks, maxShardBytes === undefined ? {} : { maxShardBytes });
-    const baseHashes = new TensorHashes();
-    const newHashes = new TensorHashes();
     let done = 0;
+    let hashes: StreamHashes;
     let written: { readonly files: readonly string[] };
     try {
-      for (const task of tasks) {
-        for await (const piece of produce(base, task, (tensor, bytes) => baseHashes.update(tensor, bytes))) {
-          signal?.throwIfAborted();
-          await writer.write(task.name, piece);
-          newHashes.update(task.name, piece);
-          done += piece.length;
-          options.onProgress?.(done, total);
-        }
-        for (const source of task.sources) baseHashes.finish(source.tensor);
-        newHashes.finish(task.name);
-      }
+      hashes = await streamTensors(base, tasks, {
+        signal,
+        write: (tensor, bytes) => writer.write(tensor, bytes),
+        onWritten: (bytes) => options.onProgress?.((done += bytes), total),
+      });
       written = await writer.finish();
     } catch (error) {
       await writer.abort();
@@ -97,7 +89,7 @@ export async function expand(
     const config = editConfig(base.rawConfig, { num_hidden_layers: plan.blocks.length });
     await writeFileAtomic(join(dir, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
     for (const name of side.copied) await copyFile(join(base.dir, name), join(dir, name));
-    const provenance = provenanceOf(plan, tasks, baseName, baseHashes, newHashes);
+    const provenance = provenanceOf(plan, tasks, baseName, hashes);
     await writeProvenance(dir, provenance);
     await writeFileAtomic(join(dir, "README.md"), modelCard(baseName, summary));
     signal?.throwIfAborted();

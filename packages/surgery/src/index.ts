@@ -1,18 +1,25 @@
 /** Block surgery on Llama and Mistral checkpoints: plan (pure data), describe, expand, verify. */
 export { checkPlan } from "./check-plan.js";
 export type { StepFlops, TrainingMemory } from "./cost.js";
-export { PlanError, RecipeNotBuiltError } from "./errors.js";
+export { PlanError } from "./errors.js";
 export { expand } from "./expand.js";
 export type { ExpandOptions, ExpandResult } from "./expand.js";
 export { formatPlan } from "./format.js";
 export { parsePlan } from "./parse-plan.js";
 export type { BlockKind, BlockPlan, BlockSource, RecipeRecord, SurgeryPlan } from "./plan.js";
+export type { BlockValues } from "./block-values.js";
+export { parseCustomSurgery, planCustom } from "./recipes/custom.js";
+export type { CustomSurgery } from "./recipes/custom.js";
 export { planRecipe, recipeNames } from "./recipes/index.js";
-export type { RecipeOptions } from "./recipes/index.js";
+export type { RecipeInputs, RecipeOptions } from "./recipes/index.js";
 export { planLlamaPro } from "./recipes/llama-pro.js";
 export type { LlamaProOptions } from "./recipes/llama-pro.js";
+export { planPrune } from "./recipes/prune.js";
+export type { PruneOptions } from "./recipes/prune.js";
 export { planSlayer } from "./recipes/slayer.js";
 export type { SlayerOptions } from "./recipes/slayer.js";
+export { planSolar } from "./recipes/solar.js";
+export type { SolarOptions } from "./recipes/solar.js";
 export { describePlan } from "./summary.js";
 export type { BlockRow, PlanSummary } from "./summary.js";
 export type { VerifyProblem, VerifyProblemCode } from "./problems.js";

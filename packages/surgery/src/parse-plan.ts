@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PlanError } from "./errors.js";
 import type { BlockPlan, RecipeRecord, SurgeryPlan } from "./plan.js";
-import { limits, preservesFunction, trainableBlocks } from "./plan.js";
+import { copiedBlock, limits, preservesFunction, trainableBlocks } from "./plan.js";
 
 const index = z.int().min(0).max(limits.blocks);
 const text = z.string().max(limits.textLength);
@@ -101,6 +101,10 @@ function contradiction(plan: SurgeryPlan): string | undefined {
   }
   const missing = wanted.find((block) => !got.includes(block));
   if (missing !== undefined) return `trainable.blocks: block ${missing} is new or updated, yet not trained`;
+  const frozen = got.find((block) => !wanted.includes(block));
+  if (frozen !== undefined) {
+    return `trainable.blocks: block ${frozen} is an original, which stays frozen; to train it, make its kind "updated"`;
+  }
   return undefined;
 }
 
@@ -110,8 +114,7 @@ function blockContradiction(block: BlockPlan, baseBlocks: number): string | unde
   if (outside !== undefined) return `sources: block ${outside} is not in a base of ${baseBlocks} blocks`;
   if (new Set(blocks).size !== blocks.length) return "sources: a block is named twice";
   if (new Set(block.zeroed).size !== block.zeroed.length) return "zeroed: a tensor is named twice";
-  const plainCopy = blocks.length === 1 && block.sources[0]?.weight === 1 && block.zeroed.length === 0;
-  if (block.kind === "original" && !plainCopy) {
+  if (block.kind === "original" && copiedBlock(block) === undefined) {
     return "kind: an original block has one source of weight 1 and nothing zeroed";
   }
   return undefined;

@@ -17,8 +17,8 @@ export interface BlockSource {
 
 /**
  * - `original`: a base block, bit for bit.
- * - `inserted`: a new block.
- * - `updated`: stands where a base block stood, with new weights.
+ * - `inserted`: a new block, trained.
+ * - `updated`: stands where a base block stood, and is trained; it may start as that block or as something else.
  */
 export type BlockKind = "original" | "inserted" | "updated";
 
@@ -45,7 +45,7 @@ export interface SurgeryPlan {
   readonly blocks: readonly BlockPlan[];
   /** Whether the new model computes the same function as the base, for every input. */
   readonly preservesFunction: boolean;
-  /** What post-training changes by default: indices of blocks of the new model. Everything else is frozen. */
+  /** What post-training changes by default: the new and updated blocks, by index. Everything else is frozen. */
   readonly trainable: { readonly blocks: readonly number[] };
   /** How defaults were derived, and what did not divide evenly; for people. */
   readonly notes: readonly string[];
@@ -66,6 +66,11 @@ export type UnplacedBlock = Omit<BlockPlan, "index">;
 /** Base block `block` as it is. */
 export function original(block: number): UnplacedBlock {
   return { kind: "original", sources: [{ block, weight: 1 }], zeroed: [] };
+}
+
+/** Base block `block` in its place, to be trained from what it is. */
+export function trainedOriginal(block: number): UnplacedBlock {
+  return { kind: "updated", sources: [{ block, weight: 1 }], zeroed: [] };
 }
 
 /** The plain mean of base blocks, with the weight 1/n each. */
@@ -118,12 +123,14 @@ export function preservesFunction(
 ): boolean {
   let next = 0;
   for (const block of blocks) {
-    if (block.kind === "original") {
-      if (block.sources[0]?.block !== next) return false;
-      next += 1;
-    } else if (!outputs.every((name) => block.zeroed.includes(name))) {
-      return false;
-    }
+    if (copiedBlock(block) === next) next += 1;
+    else if (!outputs.every((name) => block.zeroed.includes(name))) return false;
   }
   return next === baseBlockCount;
+}
+
+/** The base block that this block is a copy of, whole and unchanged; undefined when it is anything else. */
+export function copiedBlock({ sources, zeroed }: UnplacedBlock): number | undefined {
+  const [first] = sources;
+  return sources.length === 1 && first?.weight === 1 && zeroed.length === 0 ? first.block : undefined;
 }

@@ -1,6 +1,6 @@
 import type { Provenance } from "@slayer/checkpoint";
-import type { TensorHashes } from "./hashes.js";
 import type { SurgeryPlan } from "./plan.js";
+import type { StreamHashes } from "./stream.js";
 import type { TensorTask } from "./tasks.js";
 
 /** The record of a surgery: the plan's blocks, every tensor's sources, and the hashes of what was read and written. */
@@ -8,16 +8,21 @@ export function provenanceOf(
   plan: SurgeryPlan,
   tasks: readonly TensorTask[],
   baseName: string,
-  baseHashes: TensorHashes,
-  newHashes: TensorHashes,
+  hashes: StreamHashes,
 ): Provenance {
+  const baseTensors = [...hashes.base].sort(([a], [b]) => (a < b ? -1 : 1));
+  const made = (tensor: string): string => {
+    const sha256 = hashes.made.get(tensor);
+    if (sha256 === undefined) throw new Error(`${tensor} was not made`);
+    return sha256;
+  };
   return {
     version: 1,
     recipe: { ...plan.recipe },
-    base: { path: baseName, tensors: Object.fromEntries(baseHashes.entries()) },
+    base: { path: baseName, tensors: Object.fromEntries(baseTensors) },
     blocks: provenanceBlocks(plan),
     tensors: Object.fromEntries(
-      tasks.map((task) => [task.name, { ...provenanceTensor(task), sha256: newHashes.finish(task.name) }]),
+      tasks.map((task) => [task.name, { ...provenanceTensor(task), sha256: made(task.name) }]),
     ),
     preservesFunction: plan.preservesFunction,
   };

@@ -4,14 +4,15 @@ import { checkPlan } from "./check-plan.js";
 import type { StepFlops, TrainingMemory } from "./cost.js";
 import { stepFlops, trainingMemory } from "./cost.js";
 import type { BlockKind, BlockPlan, SurgeryPlan } from "./plan.js";
+import { copiedBlock } from "./plan.js";
 
-/** One line of the block table: a run of consecutive base blocks, or one new or updated block. */
+/** One line of the block table: a run of consecutive base blocks or copies of such, or one other block. */
 export interface BlockRow {
   /** First and last index in the new model. */
   readonly first: number;
   readonly last: number;
   readonly kind: BlockKind;
-  /** `16-28`, `copy of 3`, `mean of 1, 2`, `0.7*1 + 0.3*2`. */
+  /** `16-28`, `copy of 3`, `copy of 8-23`, `mean of 1, 2`, `0.7*1 + 0.3*2`. */
   readonly from: string;
   readonly zeroed: readonly string[];
 }
@@ -93,27 +94,28 @@ export function describePlan(
   };
 }
 
-/** The block table; neighbouring base blocks that stay neighbours share a row. */
+/** The block table; whole copies of neighbouring base blocks that stay neighbours share a row. */
 function blockRows(blocks: readonly BlockPlan[]): BlockRow[] {
   const rows: BlockRow[] = [];
-  for (let start = 0; start < blocks.length;) {
-    const block = blocks[start] as BlockPlan;
-    const source = block.sources[0]?.block ?? 0;
-    let length = 1;
-    if (block.kind === "original") {
-      while (continues(blocks[start + length], source + length)) length += 1;
+  for (let first = 0; first < blocks.length;) {
+    const block = blocks[first] as BlockPlan;
+    const { kind, zeroed } = block;
+    const copied = copiedBlock(block);
+    let last = first;
+    let from = mixture(block);
+    if (copied !== undefined) {
+      while (continues(blocks[last + 1], kind, copied + last + 1 - first)) last += 1;
+      const run = last === first ? `${copied}` : `${copied}-${copied + last - first}`;
+      from = kind === "original" ? run : `copy of ${run}`;
     }
-    const last = start + length - 1;
-    const run = length === 1 ? `${source}` : `${source}-${source + length - 1}`;
-    const from = block.kind === "original" ? run : mixture(block);
-    rows.push({ first: start, last, kind: block.kind, from, zeroed: block.zeroed });
-    start += length;
+    rows.push({ first, last, kind, from, zeroed });
+    first = last + 1;
   }
   return rows;
 }
 
-function continues(block: BlockPlan | undefined, source: number): boolean {
-  return block?.kind === "original" && block.sources[0]?.block === source;
+function continues(block: BlockPlan | undefined, kind: BlockKind, source: number): boolean {
+  return block?.kind === kind && copiedBlock(block) === source;
 }
 
 function mixture({ sources }: BlockPlan): string {

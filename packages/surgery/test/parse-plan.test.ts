@@ -12,11 +12,6 @@ test("what the planners make survives JSON", () => {
   }
 });
 
-test("a plan may train more blocks than the new ones", () => {
-  const plan = { ...planSlayer(config), trainable: { blocks: [0, 1, 2, 3, 4] } };
-  expect(parsePlan(JSON.stringify(plan))).toEqual(plan);
-});
-
 describe("a bad plan file gets a PlanError naming file and place", () => {
   const big = (length: number): unknown[] => Array.from({ length }, () => ({ block: 0, weight: 1 }));
   test.each<[what: string, edit: (plan: any) => void, says: RegExp]>([
@@ -56,6 +51,11 @@ describe("a bad plan file gets a PlanError naming file and place", () => {
     ["too many sources", (p) => (p.blocks[2].sources = big(65)), /blocks\.2\.sources/],
     ["a depth beyond all models", (p) => (p.baseBlocks = 1e9), /baseBlocks/],
     ["too many notes", (p) => (p.notes = Array.from({ length: 65 }, () => "")), /notes/],
+    [
+      "an original that is trained",
+      (p) => p.trainable.blocks.unshift(0),
+      /trainable\.blocks: block 0 is an original, which stays frozen; to train it, make its kind "updated"/,
+    ],
     ["a false claim to preserve the function", (p) => (p.preservesFunction = true), /its blocks change the function/],
     [
       "a trained block out of range",

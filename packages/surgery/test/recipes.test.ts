@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { SurgeryPlan } from "@slayer/surgery";
-import { PlanError, planLlamaPro, planRecipe, planSlayer, RecipeNotBuiltError } from "@slayer/surgery";
+import { PlanError, planLlamaPro, planRecipe, planSlayer, planSolar } from "@slayer/surgery";
 import { tinyConfig } from "./tiny.js";
 
 const ZEROED = ["self_attn.o_proj.weight", "mlp.down_proj.weight"];
@@ -34,6 +34,8 @@ describe("slayer", () => {
       zero: true,
       position: "after-last",
       region: "half",
+      start: 0,
+      pruneStart: 30,
     });
   });
 
@@ -50,6 +52,8 @@ describe("slayer", () => {
         zero: true,
         position: "after-last",
         region: "half",
+        start: 0,
+        pruneStart: 4,
       },
       baseBlocks: 6,
       blocks: [
@@ -92,6 +96,19 @@ describe("slayer", () => {
 
   test("first third of 12: blocks 0 to 3 in two groups", () => {
     expect(brief(planSlayer(depth(12), { region: "third" }))).toBe("0 1 +1,2 2 3 +3,4 4 5 6 7 8 ~10,11");
+  });
+
+  test("groups and deleted blocks can be anywhere, groups first", () => {
+    const config = depth(12);
+    const groups = { groups: 2, start: 3 };
+    expect(brief(planSlayer(config, groups))).toBe("0 1 2 3 4 +4,5 5 6 +6,7 7 8 ~10,11");
+    expect(brief(planSlayer(config, { ...groups, pruneStart: 8 }))).toBe("0 1 2 3 4 +4,5 5 6 +6,7 ~8,9 10 11");
+    expect(() => planSlayer(config, { ...groups, pruneStart: 7 })).toThrow(
+      "groups 2 of size 2 from block 3 on do not fit: with 12 blocks and 2 pruned, the last place is after block 5, so there is room for 1",
+    );
+    expect(() => planSlayer(config, { pruneStart: 11 })).toThrow("pruneStart must be at most 10");
+    expect(() => planSlayer(config, { pruneStart: 0 })).toThrow("pruneStart must be a whole number of at least 1");
+    expect(() => planSlayer(config, { start: -1 })).toThrow("start must be a whole number of at least 0, got -1");
   });
 
   test("each option changes what it says", () => {
@@ -183,19 +200,58 @@ describe("llama-pro", () => {
   });
 });
 
-describe("planRecipe", () => {
-  test.each(["solar", "prune", "custom"])("%s says that it is not built yet", (name) => {
-    expect(() => planRecipe(name, depth(8))).toThrow(RecipeNotBuiltError);
-    expect(() => planRecipe(name, depth(8))).toThrow(`recipe "${name}" is not built yet`);
+describe("solar", () => {
+  test("32 blocks, m = 8: 0 to 23, then 8 to 31; 48 blocks, all trained", () => {
+    const plan = planSolar(depth(32));
+    const range = (from: number, to: number, mark: string): string =>
+      Array.from({ length: to - from + 1 }, (_, i) => `${mark}${from + i}`).join(" ");
+    expect(brief(plan)).toBe(`${range(0, 23, "~")} ${range(8, 23, "+")} ${range(24, 31, "~")}`);
+    expect(plan.blocks).toHaveLength(48);
+    expect(plan.trainable.blocks).toEqual(Array.from({ length: 48 }, (_, i) => i));
+    expect(plan.preservesFunction).toBe(false);
+    expect(plan.recipe).toEqual({ name: "solar", trim: 8 });
+    expect(plan.blocks[24]).toEqual({ index: 24, kind: "inserted", sources: [{ block: 8, weight: 1 }], zeroed: [] });
   });
 
+  test("m, also where nothing divides evenly, and m = 0", () => {
+    expect(brief(planSolar(depth(6)))).toBe("~0 ~1 ~2 ~3 ~4 +1 +2 +3 +4 ~5");
+    expect(planSolar(depth(6)).notes).toEqual([
+      "trim: a quarter of 6 blocks, rounded down, gives 1; 6 is no multiple of 4, so the new depth is not exactly 1.5 times the old",
+      "seam: block 4 of the base is followed by block 1",
+    ]);
+    expect(brief(planSolar(depth(5), { trim: 2 }))).toBe("~0 ~1 ~2 +2 ~3 ~4");
+    expect(brief(planSolar(depth(2), { trim: 0 }))).toBe("~0 ~1 +0 +1");
+    expect(() => planSolar(depth(6), { trim: 3 })).toThrow("trim 3 leaves no block of 6 to come twice");
+    expect(() => planSolar(depth(6), { trim: 3 })).toThrow("take at most 2");
+    expect(() => planSolar(depth(6), { trim: -1 })).toThrow("trim must be a whole number of at least 0, got -1");
+  });
+
+  test("2·(N − m) blocks: the first N − m in order, then the last N − m (property)", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 200 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (blocks, share) => {
+        const trim = Math.floor((share * blocks) / 2);
+        fc.pre(2 * trim < blocks);
+        const sources = planSolar(depth(blocks), { trim }).blocks.map((block) => block.sources[0]?.block);
+        const kept = blocks - trim;
+        expect(sources.slice(0, kept)).toEqual(Array.from({ length: kept }, (_, i) => i));
+        expect(sources.slice(kept)).toEqual(Array.from({ length: kept }, (_, i) => trim + i));
+      }),
+    );
+  });
+});
+
+describe("planRecipe", () => {
   test("the named recipes are the planners", () => {
     expect(planRecipe("slayer", depth(8), { prune: 0, groups: undefined })).toEqual(planSlayer(depth(8), { prune: 0 }));
     expect(planRecipe("llama-pro", depth(8), { groups: 4 })).toEqual(planLlamaPro(depth(8), { groups: 4 }));
   });
 
   test.each([
-    ["sola", {}, /unknown recipe "sola"; available: slayer, llama-pro/],
+    ["sola", {}, /unknown recipe "sola"; available: slayer, llama-pro, solar, prune, custom$/],
+    ["solar", { blocks: "1" }, /recipe "solar" has no option "blocks"; its options are trim/],
+    ["custom", { prune: 1 }, /recipe "custom" has no option "prune"; it has none/],
+    ["custom", {}, /needs a file that says what to do/],
+    ["prune", { blocks: 3 }, /blocks must be a string, got 3/],
     ["constructor", {}, /unknown recipe "constructor"/],
     ["llama-pro", { prune: 2 }, /recipe "llama-pro" has no option "prune"; its options are groups, every, init, zero/],
     ["llama-pro", { init: "average" }, /init must be copy, got "average"/],

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseConfig, parameterCount } from "@slayer/checkpoint";
 import type { ModelConfig } from "@slayer/checkpoint";
-import { describePlan, formatPlan, planLlamaPro, planSlayer } from "@slayer/surgery";
+import { describePlan, formatPlan, planLlamaPro, planSlayer, planSolar } from "@slayer/surgery";
 import { tinyConfig } from "./tiny.js";
 
 const llama2 = parseConfig(
@@ -58,6 +58,18 @@ describe("parameter counts of the paper's models, exact", () => {
     expect(parameters.total).toBe(7_952_715_776);
     expect(trainable.parameters).toBe(1_821_450_240);
     expect(trainable.parametersWithVocabulary).toBe(1_952_522_240);
+  });
+
+  test("solar on Llama-2-7B: 48 blocks, all of them trained", () => {
+    const { parameters, trainable, blocks, rows } = describePlan(planSolar(llama2), llama2);
+    expect(blocks).toBe(48);
+    expect(parameters.total).toBe(6_738_415_616 + 16 * 202_383_360);
+    expect(trainable.parameters).toBe(48 * 202_383_360);
+    expect(rows.map(({ first, last, kind, from }) => [first, last, kind, from])).toEqual([
+      [0, 23, "updated", "copy of 0-23"],
+      [24, 39, "inserted", "copy of 8-23"],
+      [40, 47, "updated", "copy of 24-31"],
+    ]);
   });
 
   test("slayer on Mistral-7B", () => {
@@ -180,7 +192,7 @@ test("any geometry: total = base + change in depth, trainable = blocks trained, 
 test("formatPlan prints the block table, both trainable counts and every cost", () => {
   const config = tinyConfig();
   expect(formatPlan(describePlan(planSlayer(config), config)))
-    .toBe(`slayer  groups=2  groupSize=2  prune=2  init=average  final=deleted-mean  zero=true  position=after-last  region=half
+    .toBe(`slayer  groups=2  groupSize=2  prune=2  init=average  final=deleted-mean  zero=true  position=after-last  region=half  start=0  pruneStart=6
 8 blocks -> 8; the function changes
 
 block  kind      from base     zeroed

@@ -1,4 +1,4 @@
-import type { AngularScores } from "@slayer/importance";
+import type { Scores } from "@slayer/importance";
 import type { BlockPlan, RecipeRecord } from "@slayer/surgery";
 import type { Comparison } from "./comparison.js";
 import type { RunMetrics } from "./metrics.js";
@@ -17,7 +17,7 @@ type Named<T> = T & { readonly name: string };
 /** What a report shows; sections without content are left out. Every text in it may come from a stranger. */
 export interface ReportData {
   readonly title: string;
-  readonly scores?: readonly { readonly name: string; readonly scores: AngularScores }[];
+  readonly scores?: readonly { readonly name: string; readonly scores: Scores }[];
   readonly surgeries?: readonly Named<Surgery>[];
   readonly runs?: readonly Named<RunMetrics>[];
   readonly comparisons?: readonly Named<Comparison>[];

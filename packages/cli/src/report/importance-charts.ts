@@ -1,6 +1,12 @@
-import type { AngularScores } from "@slayer/importance";
+import type { AngularScores, BlockScore, DropScores, GateScores } from "@slayer/importance";
+import { type BlockSeries, blockSeriesChart, hasBand } from "./block-series.js";
 import { axis, renderChart } from "./chart.js";
+import { signed } from "./comparison-chart.js";
+import type { ReportData } from "./data.js";
 import { type Html, html } from "./html.js";
+
+type NamedScores = NonNullable<ReportData["scores"]>[number];
+type Named<S> = { readonly name: string; readonly scores: S };
 
 /** Viridis (van der Walt and Smith 2015), in ten steps: even for the eye, also in grey and for the colour-blind. */
 const viridis = [
@@ -18,52 +24,51 @@ const viridis = [
 /** More cells than this a side cannot be told apart on a page. */
 const MAX_SIDE = 96;
 
-const unitName = ({ unit }: AngularScores): string =>
-  unit === "pi" ? "angular distance / π" : "angular distance, radians";
+/**
+ * A section for each file of angular distances, and one for all files of each other metric and unit, so that removals, or
+ * insertions of copies and of averages, are compared in one chart, as in the paper's Figure 2.
+ */
+export function importanceSections(all: readonly NamedScores[]): Html[] {
+  const angular: Html[] = [];
+  const drops = new Map<string, Named<DropScores>[]>();
+  const gates: Named<GateScores>[] = [];
+  for (const { name, scores } of all) {
+    if (scores.metric === "angular") angular.push(angularSection(name, scores));
+    else if (scores.metric === "gate") gates.push({ name, scores });
+    else {
+      const kind = `${scores.metric}, ${scores.unit}`;
+      drops.set(kind, [...(drops.get(kind) ?? []), { name, scores }]);
+    }
+  }
+  return [...angular, ...[...drops.values()].map(dropSection), ...(gates.length > 0 ? [gateSection(gates)] : [])];
+}
+
+const whole = (value: number): string => value.toLocaleString("en");
+
+function angularSection(name: string, scores: AngularScores): Html {
+  const { model, samples, token, final } = scores;
+  return html`<section>
+    <h2>Importance: ${name}</h2>
+    <p class="muted">
+      ${model.family}, ${model.blocks} blocks; angular distance at ${token === "last" ? "the last token" : "all tokens"}
+      of ${whole(samples)} sequences; the last state is taken ${final === "raw" ? "before" : "after"} the final norm.
+    </p>
+    ${angularChart(scores)} ${runHeatMap(scores)}
+  </section>`;
+}
 
 /** Distance of each block with its confidence band, as in the paper's Figure 2a. */
-export function blockChart(scores: AngularScores): Html {
-  const { blocks, interval } = scores;
-  const withBand = blocks.every(({ low, high }) => low !== null && high !== null);
-  const band = { type: "line", stack: "band", symbol: "none", silent: true, lineStyle: { width: 0 } };
-  const series = [
-    ...(withBand
-      ? [
-          { ...band, data: blocks.map(({ low }) => low) },
-          {
-            ...band,
-            data: blocks.map(({ low, high }) => Number(high) - Number(low)),
-            areaStyle: { color: "var(--series-0)", opacity: 0.22 },
-          },
-        ]
-      : []),
-    {
-      type: "line",
-      data: blocks.map(({ value }) => value),
-      symbol: "circle",
-      symbolSize: 6,
-      lineStyle: { color: "var(--series-0)", width: 2 },
-      itemStyle: { color: "var(--series-0)" },
-    },
-  ];
-  const option = {
-    grid: { left: 62, right: 16, top: 16, bottom: 46 },
-    xAxis: axis("category", "block", {
-      data: blocks.map(({ block }) => String(block)),
-      nameGap: 28,
-      boundaryGap: true,
-    }),
-    yAxis: axis("value", unitName(scores), { nameGap: 46, min: 0 }),
-    series,
-  };
-  const largest = blocks.reduce((a, b) => (b.value > a.value ? b : a));
-  const smallest = blocks.reduce((a, b) => (b.value < a.value ? b : a));
+function angularChart(scores: AngularScores): Html {
+  const { blocks, interval, unit } = scores;
+  const withBand = hasBand({ name: "", blocks });
+  const { largest, smallest } = extremes(blocks);
   const title =
     `Angular distance per block: largest at block ${largest.block} (${largest.value.toFixed(3)}), ` +
     `smallest at block ${smallest.block} (${smallest.value.toFixed(3)})`;
   const percent = Math.round(100 * interval.confidence);
+  const axisName = unit === "pi" ? "angular distance / π" : "angular distance, radians";
   return html`<figure>
-    ${renderChart(option, title, { width: 980, height: 300 })}
+    ${blockSeriesChart([{ name: "", blocks }], axisName, title, 0)}
     <figcaption>
       Distance between the states entering and leaving each block.
       ${withBand ? `The band holds ${percent} % (${interval.method}).` : "One sequence only: no intervals."}
@@ -71,8 +76,98 @@ export function blockChart(scores: AngularScores): Html {
   </figure>`;
 }
 
+const dropNames: Readonly<Record<DropScores["unit"], string>> = {
+  loss: "rise of the loss, nats per token",
+  likelihood: "drop of log-likelihood, nats per byte",
+  accuracy: "drop of accuracy",
+};
+const baseNames: Readonly<Record<DropScores["unit"], string>> = {
+  loss: "loss",
+  likelihood: "negative log-likelihood per byte of the right choice",
+  accuracy: "accuracy",
+};
+
+/** How much worse the model does per block, as in the paper's Figures 2b and 2c. */
+function dropSection(all: readonly Named<DropScores>[]): Html {
+  const { metric, unit, interval } = all[0]!.scores;
+  const removal = metric === "removal";
+  const series = all.map(({ name, scores }) => ({ name: seriesName(name, scores), blocks: scores.blocks }));
+  const what = removal ? "removal of the block" : "insertion of one more block after it";
+  const noun = unit === "loss" ? "sequences" : "items";
+  return html`<section>
+    <h2>Importance: drop after ${removal ? "removal" : "insertion"}</h2>
+    ${all.map(
+      ({ name, scores }) =>
+        html`<p class="muted">
+          ${seriesName(name, scores)}: ${scores.model.family}, ${scores.model.blocks} blocks; ${baseNames[unit]} of the
+          unchanged model ${scores.base.toFixed(4)} on ${whole(scores.samples)} ${noun}, ${whole(scores.tokens)} tokens
+          scored${settledText(scores)}.
+        </p>`,
+    )}
+    <figure>
+      ${blockSeriesChart(series, dropNames[unit], seriesTitle(`Drop after ${metric} per block`, series))}
+      <figcaption>
+        How much worse the model does after ${what}; above 0 is worse. ${bandText(series, interval)}
+        ${removal ? "" : "Inserted blocks are not zeroed; there is none after the last block where they are averages."}
+      </figcaption>
+    </figure>
+  </section>`;
+}
+
+function gateSection(all: readonly Named<GateScores>[]): Html {
+  const series = all.map(({ name, scores }) => ({ name, blocks: scores.blocks }));
+  const { interval } = all[0]!.scores;
+  return html`<section>
+    <h2>Importance: gate gradient</h2>
+    ${all.map(
+      ({ name, scores }) =>
+        html`<p class="muted">
+          ${name}: ${scores.model.family}, ${scores.model.blocks} blocks; loss ${scores.base.toFixed(4)} on
+          ${whole(scores.samples)} sequences, ${whole(scores.tokens)} tokens scored.
+        </p>`,
+    )}
+    <figure>
+      ${blockSeriesChart(series, "∂loss/∂α, nats per token", seriesTitle("Gate gradient per block", series))}
+      <figcaption>
+        Gradient of the loss with respect to a gate α on each block’s contribution, at α = 1. To first order, closing
+        the gate adds its opposite to the loss: the deeper below 0, the more the block matters.
+        ${bandText(series, interval)}
+      </figcaption>
+    </figure>
+  </section>`;
+}
+
+const seriesName = (name: string, { init }: DropScores): string => (init === null ? name : `${name}, ${init}`);
+
+function settledText({ settled }: DropScores): string {
+  if (settled === null) return "";
+  const what = settled.least === null ? "the ranking" : `the ${settled.least} least important`;
+  return settled.decided ? `; ${what} settled at ${100 * settled.level} %` : `; ${what} not settled`;
+}
+
+function bandText(series: readonly BlockSeries[], { confidence, method }: DropScores["interval"]): string {
+  if (!series.every(hasBand)) return "Where there was one sample only there is no interval.";
+  return `Bands hold ${Math.round(100 * confidence)} % (${method}).`;
+}
+
+function seriesTitle(what: string, series: readonly BlockSeries[]): string {
+  const each = series.map(({ name, blocks }) => {
+    const { largest, smallest } = extremes(blocks);
+    const end = (which: string, { block, value }: BlockScore) => `${which} at block ${block} (${signed(value)})`;
+    return `${name}: ${end("largest", largest)}, ${end("smallest", smallest)}`;
+  });
+  return `${what}. ${each.join("; ")}`;
+}
+
+function extremes(blocks: readonly BlockScore[]): { largest: BlockScore; smallest: BlockScore } {
+  return {
+    largest: blocks.reduce((a, b) => (b.value > a.value ? b : a)),
+    smallest: blocks.reduce((a, b) => (b.value < a.value ? b : a)),
+  };
+}
+
 /** Distances over runs of n blocks from block l on; the ring marks each row's smallest. */
-export function runHeatMap(scores: AngularScores): Html {
+function runHeatMap(scores: AngularScores): Html {
   const { distances, runs } = scores;
   const L = distances.length - 1;
   const every = Math.ceil(L / MAX_SIDE);

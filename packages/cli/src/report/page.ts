@@ -4,7 +4,7 @@ import { comparisonChart, signed } from "./comparison-chart.js";
 import type { ComparedRun } from "./comparison.js";
 import type { ReportData } from "./data.js";
 import { Html, html } from "./html.js";
-import { blockChart, runHeatMap } from "./importance-charts.js";
+import { importanceSections } from "./importance-charts.js";
 import { style } from "./style.js";
 import { type NamedRun, trainingCharts } from "./training-charts.js";
 
@@ -17,7 +17,7 @@ export function reportPage(data: ReportData): string {
   const trained = runs.filter(({ steps, evals }) => steps.length + evals.length > 0);
   const sections = [
     ...comparisons.map(comparisonSection),
-    ...scores.map(scoresSection),
+    ...importanceSections(scores),
     ...surgeries.map(surgerySection),
     ...(trained.length > 0 ? [trainingSection(trained)] : []),
   ];
@@ -111,18 +111,6 @@ function comparisonRow(run: ComparedRun): Html {
 function plain(value: unknown): string {
   if (typeof value === "number") return whole(value);
   return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
-}
-
-function scoresSection({ name, scores }: NonNullable<ReportData["scores"]>[number]): Html {
-  const { model, samples, token, final } = scores;
-  return html`<section>
-    <h2>Importance: ${name}</h2>
-    <p class="muted">
-      ${model.family}, ${model.blocks} blocks; angular distance at ${token === "last" ? "the last token" : "all tokens"}
-      of ${whole(samples)} sequences; the last state is taken ${final === "raw" ? "before" : "after"} the final norm.
-    </p>
-    ${blockChart(scores)} ${runHeatMap(scores)}
-  </section>`;
 }
 
 function surgerySection(surgery: NonNullable<ReportData["surgeries"]>[number]): Html {

@@ -35,7 +35,7 @@ export function addExpand(program: Command, context: Context): void {
         }
         await refuseExisting(out, overwrite);
         return withCheckpoint(model, async (base) => {
-          const plan = file === undefined ? planFromOptions(base.config, options) : await readPlan(file);
+          const plan = file === undefined ? await planFromOptions(base.config, options) : await readPlan(file);
           const total = [...base.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0);
           const { signal } = run;
           const result = await run.progress({ label: "expand", total, unit: "B" }, (progress) =>

@@ -16,6 +16,7 @@ export function addPlan(program: Command, context: Context): void {
   const verb = newVerb(program, "plan", purpose, [
     "slayer plan model --strategy slayer --prune 1 --out plan.json",
     "slayer plan model --strategy llama-pro --groups 2",
+    "slayer plan model --strategy prune --prune 1 --importance scores.json",
   ]).argument("<model>", "a directory in Hugging Face layout, or its config.json");
   addStrategyOptions(verb)
     .option(
@@ -30,7 +31,7 @@ export function addPlan(program: Command, context: Context): void {
         const { out, overwrite = false, sequenceLength } = options;
         if (out !== undefined) await refuseExisting(out, overwrite);
         const config = await readModelConfig(model);
-        const plan = planFromOptions(config, options);
+        const plan = await planFromOptions(config, options);
         const summary = describePlan(plan, config, sequenceLength === undefined ? {} : { sequenceLength });
         if (out !== undefined) await writeOutput(out, jsonText(plan), overwrite);
         run.print(formatPlan(summary).trimEnd());

@@ -1,7 +1,11 @@
 import type { ModelConfig } from "@slayer/checkpoint";
+import type { BlockValues } from "../block-values.js";
+import { checkBlockValues, leastImportantRun, mostImportantRun } from "../block-values.js";
 import { PlanError } from "../errors.js";
 import type { SurgeryPlan, UnplacedBlock } from "../plan.js";
 import { assemble, branchOutputs, meanOf, original } from "../plan.js";
+import type { FinalBlock } from "./final.js";
+import { beforeDeleted } from "./final.js";
 import { atLeast } from "./options.js";
 
 /**
@@ -24,7 +28,7 @@ export interface SlayerOptions {
    * What the last kept block becomes: the mean of the deleted blocks (default, the paper's text); the mean of itself
    * and the deleted blocks (its figure); or unchanged. Only `keep` makes sense when nothing is deleted.
    */
-  readonly final?: "deleted-mean" | "kept-mean" | "keep";
+  readonly final?: FinalBlock;
   /** Zero the new blocks' o_proj and down_proj, so that they start by adding nothing. Default true. */
   readonly zero?: boolean;
   /** A group's new block comes after its last block (default: code and figure) or before it (a reading of the text). */
@@ -34,10 +38,20 @@ export interface SlayerOptions {
    * the first third, rounded up (the paper takes 12 of 32). Default `half`.
    */
   readonly region?: "half" | "third";
+  /** The first block of the first group. Default 0, or what `importance` says. */
+  readonly start?: number;
+  /** The first of the deleted blocks. Default: so that the last ones go, or what `importance` says. */
+  readonly pruneStart?: number;
 }
 
-/** Plans the S strategy. Throws `PlanError` when groups and pruning do not fit the model. */
-export function planSlayer(config: ModelConfig, options: SlayerOptions = {}): SurgeryPlan {
+/**
+ * Plans the S strategy. Throws `PlanError` when groups and pruning do not fit the model.
+ *
+ * `importance` moves both ends to where the blocks themselves say. Deleted are the `prune` consecutive blocks of the
+ * deeper half with the smallest sum of values (among equals the deepest); the groups cover the consecutive blocks
+ * before those with the largest sum (among equals the shallowest). Their numbers and sizes stay as they are.
+ */
+export function planSlayer(config: ModelConfig, options: SlayerOptions = {}, importance?: BlockValues): SurgeryPlan {
   const depth = config.blocks;
   const { init = "average", zero = true, position = "after-last", region = "half" } = options;
   const groupSize = atLeast(position === "before-last" ? 2 : 1, "groupSize", options.groupSize ?? 2);
@@ -52,43 +66,86 @@ export function planSlayer(config: ModelConfig, options: SlayerOptions = {}): Su
   const notes: string[] = [];
   const derived = region === "half" ? Math.floor(Math.floor(depth / 2) / groupSize) : Math.ceil(depth / 3 / groupSize);
   const groups = atLeast(1, "groups", options.groups ?? derived, `${depth} blocks in groups of ${groupSize}`);
-  if (options.groups === undefined) {
-    notes.push(
-      `groups: the first ${region} of ${depth} blocks, in whole groups of ${groupSize} rounded ` +
-        `${region === "half" ? "down" : "up"}, gives ${groups}: blocks 0 to ${groups * groupSize - 1}`,
+  // A new block's distance from its region's start; the last must sit before the updated block, and averaging needs a
+  // kept block on its other side.
+  const offset = (group: number): number => (group + 1) * groupSize - (position === "before-last" ? 2 : 1);
+  const margin = init === "average" || final !== "keep" ? 2 : 1;
+  const place = { depth, prune, size: groups * groupSize, reach: offset(groups - 1), margin };
+  const chosen = importance === undefined ? { ...options, notes: [] } : placeByImportance(importance, place, options);
+  notes.push(...chosen.notes);
+  const pruneStart = atLeast(final === "keep" ? 0 : 1, "pruneStart", chosen.pruneStart ?? depth - prune);
+  const start = atLeast(0, "start", chosen.start ?? 0);
+  const after = pruneStart + prune;
+  if (after > depth) {
+    throw new PlanError(
+      `pruneStart must be at most ${depth - prune} with ${prune} of ${depth} blocks to prune, got ${pruneStart}`,
     );
   }
-
-  const kept = depth - prune;
-  const insertAfter = (group: number): number => (group + 1) * groupSize - (position === "before-last" ? 2 : 1);
-  // The last new block must sit before the updated block, and averaging needs a kept block on its other side.
-  const lastAllowed = init === "average" || final !== "keep" ? kept - 2 : kept - 1;
-  if (insertAfter(groups - 1) > lastAllowed) {
-    const most = Math.max(0, Math.floor((lastAllowed + (position === "before-last" ? 2 : 1)) / groupSize));
+  const lastAllowed = pruneStart - margin;
+  if (start + offset(groups - 1) > lastAllowed) {
+    const most = Math.max(0, Math.floor((lastAllowed - start - offset(0)) / groupSize) + 1);
     const room = lastAllowed < 0 ? "there is no place for a new block" : `the last place is after block ${lastAllowed}`;
+    const from = start === 0 ? "" : ` from block ${start} on`;
     throw new PlanError(
-      `groups ${groups} of size ${groupSize} do not fit: with ${depth} blocks and ${prune} pruned, ${room}, ` +
+      `groups ${groups} of size ${groupSize}${from} do not fit: with ${depth} blocks and ${prune} pruned, ${room}, ` +
         `so there is room for ${most}; take fewer or smaller groups, or prune less`,
+    );
+  }
+  if (options.groups === undefined) {
+    notes.unshift(
+      `groups: the ${start === 0 ? "first " : ""}${region} of ${depth} blocks, in whole groups of ${groupSize} rounded ` +
+        `${region === "half" ? "down" : "up"}, gives ${groups}: blocks ${start} to ${start + groups * groupSize - 1}`,
     );
   }
 
   const zeroed = zero ? branchOutputs(config) : [];
-  const newAfter = new Set(Array.from({ length: groups }, (_, group) => insertAfter(group)));
+  const newAfter = new Set(Array.from({ length: groups }, (_, group) => start + offset(group)));
   const blocks: UnplacedBlock[] = [];
-  for (let block = 0; block < kept; block += 1) {
-    blocks.push(block === kept - 1 ? lastKept(block, depth, final) : original(block));
+  for (let block = 0; block < depth; block += 1) {
+    if (block >= pruneStart && block < after) continue;
+    blocks.push(block === pruneStart - 1 ? beforeDeleted(block, prune, final) : original(block));
     if (newAfter.has(block)) {
       blocks.push({ kind: "inserted", sources: meanOf(init === "average" ? [block, block + 1] : [block]), zeroed });
     }
   }
-  if (prune > 0) notes.push(`pruned: blocks ${kept} to ${depth - 1} of the base`);
-  const recipe = { name: "slayer", groups, groupSize, prune, init, final, zero, position, region };
+  if (prune > 0) notes.push(`pruned: blocks ${pruneStart} to ${after - 1} of the base`);
+  const recipe = { name: "slayer", groups, groupSize, prune, init, final, zero, position, region, start, pruneStart };
   return assemble(recipe, config, blocks, notes);
 }
 
-function lastKept(block: number, depth: number, final: "deleted-mean" | "kept-mean" | "keep"): UnplacedBlock {
-  if (final === "keep") return original(block);
-  const first = final === "deleted-mean" ? block + 1 : block;
-  const averaged = Array.from({ length: depth - first }, (_, offset) => first + offset);
-  return { kind: "updated", sources: meanOf(averaged), zeroed: [] };
+interface Place {
+  readonly depth: number;
+  readonly prune: number;
+  /** Blocks that the groups cover. */
+  readonly size: number;
+  /** From the first of those to the block that the last new one follows. */
+  readonly reach: number;
+  /** From that block to the first deleted one, at least. */
+  readonly margin: number;
+}
+
+/** Start of the groups and of the deleted blocks: as given, or else as the values say where there is room. */
+function placeByImportance(
+  values: BlockValues,
+  { depth, prune, size, reach, margin }: Place,
+  options: SlayerOptions,
+): { readonly start?: number; readonly pruneStart?: number; readonly notes: string[] } {
+  checkBlockValues(values, depth);
+  const notes: string[] = [];
+  let pruneStart = options.pruneStart ?? depth - prune;
+  const shallowest = Math.max(Math.ceil(depth / 2), (options.start ?? 0) + reach + margin);
+  if (prune > 0 && options.pruneStart === undefined && shallowest <= depth - prune) {
+    const { blocks, reason } = leastImportantRun(values, prune, shallowest, depth - prune);
+    pruneStart = blocks[0] as number;
+    notes.push(`importance: ${named(blocks)} matter least in the deeper half and go (${reason})`);
+  }
+  const deepest = Math.min(pruneStart - margin - reach, depth - size);
+  if (options.start !== undefined || deepest < 0) return { start: options.start ?? 0, pruneStart, notes };
+  const { blocks, reason } = mostImportantRun(values, size, 0, deepest);
+  notes.push(`importance: ${named(blocks)} matter most before those and are expanded (${reason})`);
+  return { start: blocks[0] as number, pruneStart, notes };
+}
+
+function named(blocks: readonly number[]): string {
+  return blocks.length === 1 ? `block ${blocks[0]}` : `blocks ${blocks[0]} to ${blocks.at(-1)}`;
 }
