@@ -57,12 +57,11 @@ SLAYER_INLINE void store_part(float* p, Vec v, int64_t n) { std::memcpy(p, &v, s
 // a·b + c: contracted to one instruction where the unit has it (-ffp-contract=fast).
 SLAYER_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 
-SLAYER_INLINE Vec select(IVec mask, Vec yes, Vec no) {
-  return (Vec)((mask & (IVec)yes) | (~mask & (IVec)no));
-}
+// Lane by lane; a comparison written inside the condition becomes one blend, or one maximum instruction.
+SLAYER_INLINE Vec select(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 
-SLAYER_INLINE Vec max(Vec a, Vec b) { return select(a > b, a, b); }
-SLAYER_INLINE Vec min(Vec a, Vec b) { return select(a < b, a, b); }
+SLAYER_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
+SLAYER_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
 
 // Sum of the lanes, pairwise: lane i with lane i + half, halving each time.
 SLAYER_INLINE float sum(Vec v) {

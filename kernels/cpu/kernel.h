@@ -23,14 +23,14 @@ struct Operand {
   float* f32() const { return static_cast<float*>(data); }
   int32_t* i32() const { return static_cast<int32_t*>(data); }
   // Number of elements.
-  int64_t size() const {
+  __attribute__((always_inline)) int64_t size() const {
     int64_t n = 1;
     for (int64_t d : shape) n *= d;
     return n;
   }
   // The last extent; a tensor [..., D] seen as the matrix [rows, columns].
-  int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
-  int64_t rows() const { return size() / columns(); }
+  __attribute__((always_inline)) int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
+  __attribute__((always_inline)) int64_t rows() const { return size() / columns(); }
 };
 
 // One op of a plan with its memory bound. Attribute names are those of packages/tensor/src/ops; booleans are 0 or 1.
@@ -39,7 +39,7 @@ struct Call {
   std::vector<Operand> out;
   std::vector<std::pair<std::string, double>> attrs;
 
-  double attr(const char* name, double otherwise = 0) const {
+  __attribute__((always_inline)) double attr(const char* name, double otherwise = 0) const {
     for (const auto& [key, value] : attrs) if (key == name) return value;
     return otherwise;
   }

@@ -4,9 +4,9 @@
  * falls on all of them. See README.md. Started by run.sh.
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
-import { isaTable, mainTable } from "./tables.mjs";
+import { isaTable, mainTable, peakRate } from "./tables.mjs";
 import { linearLayers, requests } from "./shapes.mjs";
 import { startWorker } from "./workers.mjs";
 
@@ -58,8 +58,11 @@ const peaks = [];
 /** @type {import("./tables.mjs").Measurement[]} */
 const measurements = [];
 let versions = "";
+/** @type {string[]} */
+const loads = [];
 
 for (const threads of options.threads.split(",").map(Number)) {
+  loads.push(`${loadavg()[1]?.toFixed(1)} before ${threads}`);
   const { ours, peers } = startAll(threads);
   const best = /** @type {import("./workers.mjs").Worker} */ (ours[0]);
   for (const worker of ours) peaks.push({ threads, isa: worker.name, peak: [] });
@@ -97,6 +100,7 @@ const report = [
   `- date: ${new Date().toISOString().slice(0, 10)}`,
   `- peers: ${versions}`,
   `- command: \`bench/peers/gemm/run.sh\`, ${rounds} rounds of ${options.seconds} s per shape and library, interleaved`,
+  `- clock: processor time with one thread, wall time with more; load average of the machine: ${loads.join(", ")} thread(s)`,
   "",
   mainTable(measurements, peaks, /** @type {string} */ (isas[0])),
   isaTable(measurements, peaks),
@@ -107,18 +111,32 @@ if (options.out) {
   mkdirSync(options.out, { recursive: true });
   const path = `${options.out}/peers-gemm-${cpu.slug}`;
   save(`${path}.md`, `${report}\n`);
-  const summary = { machine: cpu.text, date: new Date().toISOString(), versions, rounds, seconds: Number(options.seconds) };
-  save(`${path}.json`, `${JSON.stringify({ ...summary, peaks: peaks.map(summarisePeak), measurements: measurements.map(summarise) }, null, 1)}\n`);
+  const summary = {
+    machine: cpu.text,
+    date: new Date().toISOString(),
+    versions,
+    loads,
+    rounds,
+    seconds: Number(options.seconds),
+  };
+  save(
+    `${path}.json`,
+    `${JSON.stringify({ ...summary, peaks: peaks.map(summarisePeak), measurements: measurements.map(summarise) }, null, 1)}\n`,
+  );
 }
 
 /** @param {{ threads: number, isa: string, peak: number[] }} p */
 function summarisePeak(p) {
-  return { threads: p.threads, isa: p.isa, gflops: Math.max(...p.peak) / 1e9 };
+  return { threads: p.threads, isa: p.isa, gflops: peakRate(p) };
 }
 
 /** @param {import("./tables.mjs").Measurement} m */
 function summarise({ seconds, ...rest }) {
-  return { ...rest, medianSecondsPerRound: seconds.map((round) => round.toSorted((a, b) => a - b)[round.length >> 1]), bestSeconds: Math.min(...seconds.flat()) };
+  return {
+    ...rest,
+    medianSecondsPerRound: seconds.map((round) => round.toSorted((a, b) => a - b)[round.length >> 1]),
+    bestSeconds: Math.min(...seconds.flat()),
+  };
 }
 
 /**
@@ -140,6 +158,10 @@ function cpuName() {
     // not Linux: the name has to do
   }
   const numbers = ["cpu family", "model"].map((key) => new RegExp(`^${key}\\s*: (\\d+)$`, "m").exec(text)?.[1]);
-  const slug = [model, ...numbers].filter(Boolean).join("-").toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
+  const slug = [model, ...numbers]
+    .filter(Boolean)
+    .join("-")
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "-");
   return { text: numbers[0] ? `${model} (family ${numbers[0]}, model ${numbers[1]})` : model, slug };
 }

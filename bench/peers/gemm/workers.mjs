@@ -18,7 +18,10 @@ import { createInterface } from "node:readline";
  */
 export function startWorker(name, command, { threads, env = {} }) {
   const [file, ...args] = threads === 1 ? ["taskset", "-c", "0", ...command] : command;
-  const child = spawn(/** @type {string} */ (file), args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
+  const child = spawn(/** @type {string} */ (file), args, {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
   let errors = "";
   child.stderr.on("data", (chunk) => (errors += chunk));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

@@ -93,7 +93,7 @@ function halfToF32Bits(): Uint32Array {
   return halfTable;
 }
 
-/** Nearest binary16 to the f32 with these bits, ties to even. A NaN keeps its sign and the payload bits that fit. */
+/** Nearest binary16 to the f32 with these bits (as an int32, which the engine adds fastest), ties to even. A NaN keeps its sign and the payload bits that fit. */
 function narrowToHalf(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
@@ -118,7 +118,7 @@ function narrowToBfloat(bits: number): number {
     const top = bits >>> 16;
     return (top & 0x7f) === 0 ? top | 0x40 : top;
   }
-  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff; // a carry out of the mantissa reaches infinity rightly
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16; // a carry out of the mantissa reaches infinity rightly
 }
 
 /**
@@ -167,26 +167,37 @@ export function decodeToF32(bytes: Uint8Array, dtype: FloatDtype, out?: Float32A
  * Round f32 values once to `dtype` (nearest, ties to even; beyond the largest finite number to infinity; subnormals
  * kept). Decoding and encoding again gives the same bits for F32, F16 and BF16.
  *
- * @returns values.length · byteSize(dtype) bytes, little-endian
+ * @param out values.length · byteSize(dtype) bytes to fill, aligned to elements; a new array when absent
+ * @returns `out`, little-endian
+ * @throws RangeError when `out` has another length or is not aligned
  */
-export function encodeFromF32(values: Float32Array, dtype: FloatDtype): Uint8Array {
+export function encodeFromF32(values: Float32Array, dtype: FloatDtype, out?: Uint8Array): Uint8Array {
   requireLittleEndian();
   const n = values.length;
-  const bits = new Uint32Array(values.buffer, values.byteOffset, n);
+  const bytes = n * byteSize(dtype);
+  const result = out ?? new Uint8Array(bytes);
+  if (result.length !== bytes || result.byteOffset % byteSize(dtype) !== 0) {
+    throw new RangeError(
+      `out must hold ${bytes} aligned bytes, it holds ${result.length} from ${result.byteOffset} on`,
+    );
+  }
+  const bits = new Int32Array(values.buffer, values.byteOffset, n);
   switch (dtype) {
     case "F32":
-      return new Uint8Array(values.buffer, values.byteOffset, n * 4).slice();
+      result.set(new Uint8Array(values.buffer, values.byteOffset, bytes));
+      return result;
     case "F64":
-      return new Uint8Array(Float64Array.from(values).buffer);
+      new Float64Array(result.buffer, result.byteOffset, n).set(values);
+      return result;
     case "BF16": {
-      const stored = new Uint16Array(n);
+      const stored = new Uint16Array(result.buffer, result.byteOffset, n);
       for (let i = 0; i < n; i++) stored[i] = narrowToBfloat(bits[i] as number);
-      return new Uint8Array(stored.buffer);
+      return result;
     }
     case "F16": {
-      const stored = new Uint16Array(n);
+      const stored = new Uint16Array(result.buffer, result.byteOffset, n);
       for (let i = 0; i < n; i++) stored[i] = narrowToHalf(bits[i] as number);
-      return new Uint8Array(stored.buffer);
+      return result;
     }
     default:
       return dtype satisfies never;

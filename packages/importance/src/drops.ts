@@ -111,7 +111,7 @@ interface Prepared {
   /** Observations in each sample: a sequence's scored tokens; one for an item. */
   readonly weightsOfSamples: readonly number[];
   /** Per sample, from the rows' summed losses, what is measured; larger is worse. */
-  score(nll: Float64Array): Float64Array;
+  readonly score: (nll: Float64Array) => Float64Array;
 }
 
 function prepare(config: ModelConfig, unit: DropUnit, input: SequenceBatch | readonly ChoiceItem[]): Prepared {

@@ -24,8 +24,9 @@ export interface GateOptions {
  *   ∂loss/∂α_l = ⟨∂loss/∂x_{l+1}, x_{l+1} − x_l⟩   summed over tokens and dimensions.
  * The backward pass goes to the states only: no weight gets a gradient. Inner products are taken on the host in f64.
  *
- * It is a screen before the exact sweeps: −∂loss/∂α_l is what closing the gate would add to the loss if the loss were
- * linear in α, which all the way from 1 to 0 it is not. So the smallest gradients, often negative, matter most.
+ * It is a screen before the exact sweeps, and its magnitude is what counts: training has brought ∂loss/∂α near 0 for every
+ * block, the important ones too, so that to take −∂loss/∂α for the rise of the loss on the whole way from α = 1 to 0 would
+ * rank blocks by their noise. A large gradient either way belongs to a block on which the loss depends strongly.
  *
  * Each sequence is one sample of its scored tokens; the intervals are bootstrapped over sequences. Memory beside the
  * weights: a forward pass with all intermediates kept, and 2(L+1)·B·T·D floats, on the device and on the host.

@@ -3,7 +3,7 @@ export interface BlockScore {
   readonly block: number;
   /**
    * Angular: distance between the states entering and leaving it. Removal, insertion: how much worse the model does. The
-   * larger these, the more the block matters. Gate: ∂loss/∂α; the smaller, the more.
+   * larger these, the more the block matters. Gate: ∂loss/∂α; the larger its magnitude.
    */
   readonly value: number;
   /** Ends of the interval; null where there was one sample only. */
@@ -129,7 +129,7 @@ export interface GateScores {
   readonly samples: number;
   /** Tokens scored. */
   readonly tokens: number;
-  /** Per block, nats per token. To first order, closing the gate adds −value to the loss. */
+  /** Per block, nats per token; the farther from 0, the more the block matters. */
   readonly blocks: readonly BlockScore[];
   readonly interval: SampleInterval;
 }
@@ -137,13 +137,10 @@ export interface GateScores {
 /** What `scores.json` may hold. */
 export type Scores = AngularScores | DropScores | GateScores;
 
-/**
- * Blocks from the least important to the most: by distance, by drop, by the rise of the loss that the gate's gradient
- * foretells. Among equals the first.
- */
+/** Blocks from the least important to the most: by distance, by drop, by magnitude of the gradient. Among equals the first. */
 export function leastImportant({ metric, blocks }: Scores): number[] {
-  const sign = metric === "gate" ? -1 : 1;
-  return blocks.toSorted((a, b) => sign * (a.value - b.value)).map(({ block }) => block);
+  const weight = metric === "gate" ? Math.abs : Number;
+  return blocks.toSorted((a, b) => weight(a.value) - weight(b.value)).map(({ block }) => block);
 }
 
 /** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887); among equals the first. */

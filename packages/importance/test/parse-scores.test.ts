@@ -1,4 +1,11 @@
-import { angularDistances, parseScores } from "@slayer/importance";
+import {
+  angularDistances,
+  blockDrops,
+  gateGradients,
+  leastImportant,
+  parseScores,
+  type Scores,
+} from "@slayer/importance";
 import { describe, expect, it } from "vitest";
 import { loadFixture } from "./models.js";
 
@@ -80,5 +87,73 @@ describe("parseScores", () => {
 
   it("refuses a file beyond 32 Mi characters before reading it", () => {
     expect(() => parseScores(" ".repeat(32 * 1024 * 1024 + 1))).toThrow(/at most 33554432 characters/);
+  });
+});
+
+describe("parseScores of drops and gates", () => {
+  const items = Array.from({ length: 4 }, (_, i) => ({
+    context: ids.slice(i, i + 3),
+    choices: [
+      { ids: ids.slice(i + 4, i + 6), bytes: 5 },
+      { ids: ids.slice(i + 7, i + 8), bytes: 2 },
+    ],
+    answer: i % 2,
+  }));
+  const all = async (): Promise<Scores[]> => [
+    ...(await blockDrops(config, store, { unit: "loss", batches: [{ ids, batch, length }] }, [
+      "removal",
+      "copy",
+      "average",
+    ])),
+    ...(await blockDrops(config, store, { unit: "accuracy", batches: [items] }, ["removal"], {
+      untilSettled: { level: 0.9, least: 1 },
+    })),
+    ...(await blockDrops(config, store, { unit: "likelihood", batches: [items] }, ["copy"])),
+    await gateGradients(config, store, [{ ids, batch, length }]),
+  ];
+
+  it("gives back what was written", async () => {
+    for (const one of await all()) expect(parseScores(JSON.stringify(one))).toEqual(one);
+  });
+
+  it.each<[string, number, (data: Json & { blocks: Json[]; interval: Json; settled: Json }) => void, RegExp]>([
+    ["an init for removal", 0, (data) => (data.init = "copy"), /init: want null, got "copy"/],
+    ["insertion without init", 1, (data) => (data.init = null), /init: want "copy" or "average", got null/],
+    [
+      "an average after the last block",
+      2,
+      (data) => data.blocks.push({ ...data.blocks[0], block: 1 }),
+      /length: want 1/,
+    ],
+    ["a block too few", 0, (data) => data.blocks.pop(), /blocks.length: want 2, got 1/],
+    ["a drop that is no number", 0, (data) => (data.blocks[0]!.value = "big"), /blocks.0.value/],
+    ["an interval upside down", 0, (data) => (data.blocks[1]!.low = 1e9), /blocks.1.high/],
+    ["another interval's method", 0, (data) => (data.interval.method = "jackknife"), /interval.method: want "paired/],
+    ["an unknown unit", 0, (data) => (data.unit = "nats"), /unit: want "loss" or/],
+    ["a negative loss", 0, (data) => (data.base = -1), /base: want a number from 0/],
+    ["an accuracy of 2", 3, (data) => (data.base = 2), /base: want a number from 0 to 1/],
+    ["accuracy without McNemar", 3, (data) => delete data.blocks[0]!.mcnemar, /blocks.0.mcnemar.lost/],
+    [
+      "a p-value of its own",
+      3,
+      (data) => ((data.blocks[0]!.mcnemar as Json).p = 0.123),
+      /mcnemar.p: want .*as lost and gained/,
+    ],
+    ["more lost than items", 3, (data) => ((data.blocks[0]!.mcnemar as Json).lost = 5), /mcnemar.lost: want .* 0 to 4/],
+    ["a word for settled", 3, (data) => (data.settled.decided = "yes"), /settled.decided: want true or false/],
+    ["no word on settling", 0, (data) => delete (data as Json).settled, /settled.level/],
+    ["gates without a base", 5, (data) => delete data.base, /base/],
+  ])("refuses %s", async (_, which, change, message) => {
+    const data = JSON.parse(JSON.stringify((await all())[which]));
+    change(data);
+    expect(() => parseScores(JSON.stringify(data))).toThrow(message);
+  });
+
+  it("leastImportant: smallest drop first; gates by magnitude, whatever their sign", async () => {
+    const [removal, , , , , gate] = await all();
+    const set = (scores: Scores, values: number[]) =>
+      ({ ...scores, blocks: values.map((value, block) => ({ block, value, low: null, high: null })) }) as Scores;
+    expect(leastImportant(set(removal!, [0.5, -0.2, 0.1]))).toEqual([1, 2, 0]);
+    expect(leastImportant(set(gate!, [0.5, -0.2, 0.1]))).toEqual([2, 1, 0]);
   });
 });

@@ -1,12 +1,12 @@
 import type { FloatDtype } from "@slayer/checkpoint";
 import { byteSize, decodeToF32, encodeFromF32 } from "@slayer/checkpoint";
 
-/** Elements that are widened, summed and rounded at a time, so that they stay in the innermost cache. */
+/** Elements that are summed and rounded at a time, so that the f32 sums stay in the innermost cache. */
 const blockElements = 4096;
 
 /**
  * The weighted sum of equally long runs of elements of `dtype`, rounded once from f32 (nearest, ties to even), into
- * `out`, which is as long as each of them; a new array when absent.
+ * `out`, which is as long as each of them and aligned to its elements; a new array when absent.
  */
 export function weightedSum(
   sources: readonly Uint8Array[],
@@ -15,9 +15,11 @@ export function weightedSum(
   out: Uint8Array = new Uint8Array(sources[0]?.length ?? 0),
 ): Uint8Array {
   const step = blockElements * byteSize(dtype);
+  const sums = new Float32Array(Math.min(blockElements, out.length / byteSize(dtype)));
   for (let begin = 0; begin < out.length; begin += step) {
+    const into = out.subarray(begin, begin + step);
     const block = sources.map((bytes) => bytes.subarray(begin, begin + step));
-    out.set(encodeFromF32(weightedSumF32(block, weights, dtype), dtype), begin);
+    encodeFromF32(weightedSumF32(block, weights, dtype, sums.subarray(0, into.length / byteSize(dtype))), dtype, into);
   }
   return out;
 }
@@ -34,23 +36,48 @@ export function weightedSumF32(
   sources: readonly Uint8Array[],
   weights: readonly number[],
   dtype: FloatDtype,
+  out: Float32Array = new Float32Array((sources[0]?.length ?? 0) / byteSize(dtype)),
 ): Float32Array {
+  const weight = weights[0] ?? 1;
+  const count = sources.length;
+  const isMean = weight === 1 / count && weights.every((other) => other === weight);
+  const [a, b] = sources;
+  if (isMean && count === 2 && a !== undefined && b !== undefined && (dtype === "BF16" || dtype === "F16")) {
+    meanOfTwo(bits(a), bits(b), valuesOf(dtype), out);
+    return out;
+  }
   const values = sources.map((bytes) => decodeToF32(bytes, dtype));
-  const out = new Float32Array(values[0]?.length ?? 0);
-  const first = weights[0] ?? 1;
-  const count = values.length;
-  if (first === 1 / count && weights.every((weight) => weight === first)) {
-    for (let i = 0; i < out.length; i += 1) {
-      let sum = 0;
-      for (const source of values) sum += source[i] as number;
-      out[i] = sum / count;
+  for (let i = 0; i < out.length; i += 1) {
+    let sum = (isMean ? 1 : weight) * ((values[0] as Float32Array)[i] as number);
+    for (let s = 1; s < count; s += 1) {
+      sum += (isMean ? 1 : (weights[s] as number)) * ((values[s] as Float32Array)[i] as number);
     }
-  } else {
-    for (let i = 0; i < out.length; i += 1) {
-      let sum = 0;
-      for (let s = 0; s < count; s += 1) sum += (weights[s] as number) * ((values[s] as Float32Array)[i] as number);
-      out[i] = sum;
-    }
+    out[i] = isMean ? sum / count : sum;
   }
   return out;
+}
+
+/** By far the most frequent sum, several times faster by looking up what 16 bits mean than by widening first. */
+function meanOfTwo(a: Uint16Array, b: Uint16Array, values: Float32Array, out: Float32Array): void {
+  for (let i = 0; i < out.length; i += 1) {
+    out[i] = ((values[a[i] as number] as number) + (values[b[i] as number] as number)) / 2;
+  }
+}
+
+function bits(bytes: Uint8Array): Uint16Array {
+  const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+  return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
+}
+
+const tables = new Map<FloatDtype, Float32Array>();
+
+/** The values of all 65,536 numbers of a 16-bit dtype. */
+function valuesOf(dtype: "BF16" | "F16"): Float32Array {
+  let table = tables.get(dtype);
+  if (table === undefined) {
+    const all = Uint16Array.from({ length: 65_536 }, (_, i) => i);
+    table = decodeToF32(new Uint8Array(all.buffer), dtype);
+    tables.set(dtype, table);
+  }
+  return table;
 }

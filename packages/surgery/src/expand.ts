@@ -78,7 +78,10 @@ export async function expand(
       hashes = await streamTensors(base, tasks, {
         signal,
         write: (tensor, bytes) => writer.write(tensor, bytes),
-        onWritten: (bytes) => options.onProgress?.((done += bytes), total),
+        onWritten: (bytes) => {
+          done += bytes;
+          options.onProgress?.(done, total);
+        },
       });
       written = await writer.finish();
     } catch (error) {

@@ -36,7 +36,7 @@ export class HashThread {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker.postMessage(message);
+      this.#worker.postMessage(message, []);
     });
   }
 

@@ -11,9 +11,9 @@ parentPort?.on("message", (/** @type {{ tensor: string, piece?: Uint8Array }} */
   const hash = running.get(tensor) ?? createHash("sha256");
   if (piece === undefined) {
     running.delete(tensor);
-    parentPort?.postMessage(hash.digest("hex"));
+    parentPort?.postMessage(hash.digest("hex"), []);
   } else {
     running.set(tensor, hash.update(piece));
-    parentPort?.postMessage("");
+    parentPort?.postMessage("", []);
   }
 });

@@ -41,29 +41,35 @@ export async function streamTensors(
   options: StreamOptions,
 ): Promise<StreamHashes> {
   const passes = planPasses(tasks);
-  const widest = Math.max(0, ...[...steps(passes, pieceBytes, windowBytes)].map(sourceBytes));
+  let widest = 0;
+  for (const step of steps(passes, pieceBytes, windowBytes)) widest = Math.max(widest, sourceBytes(step));
   const windows = [shared(widest), shared(widest)] as const;
-  const hashes = new HashThread();
-  const maker = new Maker(hashes, options);
+  const hashThread = new HashThread();
+  const maker = new Maker(hashThread, options);
+  let ahead: { readonly step: Step; readonly pieces: Promise<Bytes[]> } | undefined;
   try {
-    let window = 0;
-    let ahead: { step: Step; pieces: Promise<Bytes[]> } | undefined;
+    let turn = 0;
     for (const step of steps(passes, pieceBytes, windowBytes)) {
       const now = ahead;
-      ahead = { step, pieces: read(base, step, windows[window % 2] as Bytes) };
-      ahead.pieces.catch(() => undefined); // seen when its turn comes, or never where something else fails before
-      window += 1;
+      ahead = { step, pieces: handled(read(base, step, windows[turn % 2] as Bytes)) };
+      turn += 1;
       if (now !== undefined) await maker.make(now.step, await now.pieces);
     }
     if (ahead !== undefined) await maker.make(ahead.step, await ahead.pieces);
     return maker.hashes;
   } finally {
-    // A read that is still under way fills a window that nobody uses any more.
-    await hashes.close();
+    await Promise.allSettled([ahead?.pieces]);
+    await hashThread.close();
   }
 }
 
 const shared = (bytes: number): Bytes => new Uint8Array(new SharedArrayBuffer(bytes));
+
+/** A promise that is awaited later; where another one fails first, its own failure is no news. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
 
 function sourceBytes({ pass, begin, end }: Step): number {
   return pass.sources.length * (end - begin);
@@ -77,15 +83,21 @@ async function read(base: Checkpoint, { pass, begin, end }: Step, window: Bytes)
   return pieces;
 }
 
+/** Room for an average, and when it can be used again. */
+interface Average {
+  readonly bytes: Bytes;
+  free: Promise<unknown>;
+}
+
 /** Makes one step after another and collects the hashes. */
 class Maker {
   readonly #hashThread: HashThread;
   readonly #options: StreamOptions;
   readonly #base = new Map<string, string>();
   readonly #made = new Map<string, string>();
-  readonly #averages = Array.from({ length: averagesUnderWay }, () => ({
+  readonly #averages: Average[] = Array.from({ length: averagesUnderWay }, () => ({
     bytes: shared(pieceBytes),
-    free: Promise.resolve() as Promise<unknown>,
+    free: Promise.resolve(),
   }));
   #nextAverage = 0;
   readonly #zeros = shared(pieceBytes);
@@ -104,40 +116,39 @@ class Maker {
   async make(step: Step, pieces: readonly Bytes[]): Promise<void> {
     this.#options.signal?.throwIfAborted();
     const { pass, begin, end } = step;
+    const sources = new Map(pass.sources.map((tensor, i) => [tensor, pieces[i] as Bytes]));
     const work: Promise<unknown>[] = [];
-    const start = <T>(promise: Promise<T>): Promise<T> => {
-      promise.catch(() => undefined); // awaited below; another one may fail first
-      work.push(promise);
-      return promise;
-    };
-    for (const [i, tensor] of pass.sources.entries()) {
-      start(this.#hashThread.update(`base ${tensor}`, pieces[i] as Bytes));
-    }
-    for (const task of pass.outputs) {
-      if (isAverage(task)) continue;
-      const piece = task.zeroed ? this.#zeros.subarray(0, end - begin) : pieces[pass.sources.indexOf(first(task))];
-      start(this.#write(task.name, piece as Bytes));
-      if (task.zeroed && !this.#zeroHashes.has(task.bytes)) {
-        start(this.#hashThread.update(`zeros ${task.bytes}`, piece as Bytes));
-      }
+    for (const [tensor, piece] of sources) work.push(this.#hash(`base ${tensor}`, piece));
+    for (const task of pass.outputs.filter((output) => !isAverage(output))) {
+      const piece = task.zeroed ? this.#zeros.subarray(0, end - begin) : (sources.get(first(task)) as Bytes);
+      work.push(this.#write(task.name, piece));
+      if (task.zeroed && !this.#zeroHashes.has(task.bytes)) work.push(this.#hash(`zeros ${task.bytes}`, piece));
     }
     for (const task of pass.outputs.filter(isAverage)) {
-      const slot = this.#averages[this.#nextAverage++ % averagesUnderWay] as (typeof this.#averages)[number];
+      const slot = this.#averages[this.#nextAverage % averagesUnderWay] as Average;
+      this.#nextAverage += 1;
       await slot.free;
       const average = slot.bytes.subarray(0, end - begin);
-      sumInto(average, task, pass.sources, pieces);
-      const hashed = start(this.#hashThread.update(`made ${task.name}`, average));
-      slot.free = Promise.all([hashed, start(this.#write(task.name, average))]);
-      slot.free.catch(() => undefined);
+      sumInto(average, task, sources);
+      slot.free = handled(Promise.all([this.#hash(`made ${task.name}`, average), this.#write(task.name, average)]));
+      work.push(slot.free);
     }
     await Promise.all(work);
     if (step.last) await this.#finish(step);
   }
 
-  async #write(tensor: string, bytes: Bytes): Promise<void> {
-    await this.#options.write(tensor, bytes);
-    this.#options.signal?.throwIfAborted();
-    this.#options.onWritten(bytes.length);
+  #hash(tensor: string, bytes: Bytes): Promise<void> {
+    return handled(this.#hashThread.update(tensor, bytes));
+  }
+
+  #write(tensor: string, bytes: Bytes): Promise<void> {
+    const { write, onWritten, signal } = this.#options;
+    const written = async (): Promise<void> => {
+      await write(tensor, bytes);
+      signal?.throwIfAborted();
+      onWritten(bytes.length);
+    };
+    return handled(written());
   }
 
   /** A copy has its source's hash: the bytes that were hashed are those that were written. */
@@ -160,9 +171,9 @@ function first(task: TensorTask): string {
   return task.sources[0]?.tensor ?? "";
 }
 
-function sumInto(out: Bytes, task: TensorTask, sources: readonly string[], pieces: readonly Bytes[]): void {
+function sumInto(out: Bytes, task: TensorTask, sources: ReadonlyMap<string, Bytes>): void {
   if (!isFloatDtype(task.dtype)) throw new Error(`${task.name}: tasks only average float tensors`);
-  const from = task.sources.map(({ tensor }) => pieces[sources.indexOf(tensor)] as Bytes);
+  const from = task.sources.map(({ tensor }) => sources.get(tensor) as Bytes);
   const weights = task.sources.map(({ weight }) => weight);
   weightedSum(from, weights, task.dtype, out);
 }

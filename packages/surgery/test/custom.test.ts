@@ -96,7 +96,10 @@ test("biases belong to the branches", () => {
 });
 
 describe("a bad surgery gets a PlanError that says where", () => {
-  const line = (i: number): string => `k${i}: &a${i} [${Array(10).fill(`*a${i - 1}`).join()}]`;
+  const line = (i: number): string =>
+    `k${i}: &a${i} [${Array(10)
+      .fill(`*a${i - 1}`)
+      .join()}]`;
   const bomb = `k0: &a0 [x]\n${Array.from({ length: 8 }, (_, i) => line(i + 1)).join("\n")}`;
   test.each<[what: string, yaml: string, says: RegExp]>([
     ["not YAML", "insert: [", /s\.yaml: not valid YAML/],

@@ -214,6 +214,7 @@ describe("the directory", () => {
     // All but block 5, which is replaced: blocks 1 to 4 are copied and averaged, 6 and 7 averaged.
     expect(result.bytesRead).toBe(outside + 7 * size(0));
     expect(result.bytesWritten).toBe(outside + 8 * size(0));
+    expect((await expand(base, planSlayer(base.config), `${out}-2`)).bytesWritten).toBe(result.bytesWritten);
     expect(progress.at(-1)).toEqual([result.bytesWritten, result.bytesWritten]);
     expect(progress.every(([done], i) => i === 0 || done > (progress[i - 1]?.[0] ?? 0))).toBe(true);
   });
