@@ -3,8 +3,8 @@
 //   C[m, n] (+)= A[m, k] · B[k, n],   A[i, p] = a[i·a_row + p·a_col],   B[p, j] = b[p·b_row + j·b_col],   C[i, j] = c[i·c_row + j]
 //
 // Every transposition is a choice of strides. The blocking is that of Goto and van de Geijn, "Anatomy of High-Performance
-// Matrix Multiplication" (2008), with the roles of A and B exchanged: a block of B [kc, nc] stays in L2 and a strip of A
-// [kTileRows, kc] in L1 while the tiles of a row of C are computed. All strides and extents are in floats.
+// Matrix Multiplication" (2008), with the roles of A and B exchanged: a strip of A [kTileRows, kc] stays near while it meets a
+// block of B [kc, nc], and the block of B, which streams from L2 or L3, meets all strips of A. All strides and extents are in floats.
 #pragma once
 
 #include "../cpu/kernel.h"

@@ -117,7 +117,10 @@ export async function planFromOptions(config: ModelConfig, options: StrategyOpti
   return planRecipe(strategy, config, { ...given, ...(zero ? {} : { zero }) }, inputs);
 }
 
-/** What scores.json says of each block, the larger the more it matters; a gate's gradient is the negated rise of the loss. */
+/**
+ * What scores.json says of each block, the larger the more it matters. Of a gate's gradient the magnitude counts: a block whose
+ * gate the loss pulls either way is one the loss depends on, and it is the magnitude that ranks blocks as removing them does.
+ */
 async function readValues(file: string): Promise<BlockValues> {
   const scores = parseScores(await readText(file, MAX_FILE_BYTES), file);
   if (scores.metric === "insertion" && scores.init === "average") {
@@ -125,8 +128,8 @@ async function readValues(file: string): Promise<BlockValues> {
       `${file}: insertion of averages says nothing of the last block; use another metric, or --init copy`,
     );
   }
-  const sign = scores.metric === "gate" ? -1 : 1;
-  const blocks = scores.blocks.map(({ block, value }) => ({ block, value: sign * value }));
+  const importance = scores.metric === "gate" ? Math.abs : (value: number) => value;
+  const blocks = scores.blocks.map(({ block, value }) => ({ block, value: importance(value) }));
   return scores.metric === "angular" ? { blocks, runs: scores.runs } : { blocks };
 }
 
