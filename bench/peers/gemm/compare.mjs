@@ -38,7 +38,7 @@ function startAll(threads) {
         }),
       )
     : [];
-  const python = [required("python"), new URL("torch_worker.py", import.meta.url).pathname, `${threads}`];
+  const python = [required("python"), new URL("./torch_worker.py", import.meta.url).pathname, `${threads}`];
   const torch = options.python ? [startWorker("PyTorch", python, { threads })] : [];
   return { ours, peers: [...blas, ...torch] };
 }

@@ -50,7 +50,9 @@ async function naive(config: ModelConfig, weights: Store, blocks: Recipe, batch:
   const next = batch.ids.map((_, i) => ((i + 1) % T === 0 ? -100 : batch.ids[i + 1]!));
   await program.run({ ...forwardInputs(changed, batch.ids, batch), targets: next });
   const nll = await program.read("nll");
-  return Array.from({ length: batch.batch }, (_, b) => nll.subarray(b * T, (b + 1) * T).reduce((x, y) => x + y, 0));
+  return Array.from({ length: batch.batch }, (_, b) =>
+    Array.from(nll.subarray(b * T, (b + 1) * T)).reduce((x, y) => x + y, 0),
+  );
 }
 
 /** Drops, as blockDrops defines them, from whole runs. */
