@@ -65,8 +65,8 @@ describe("what an install brings", () => {
     return seen;
   };
 
-  it("@slayer/surgery brings checkpoints and zod, and no tensor library", () => {
-    expect([...closure("@slayer/surgery")].toSorted()).toEqual(["@slayer/checkpoint", "zod"]);
+  it("@slayer/surgery brings checkpoints, zod and yaml, and no tensor library", () => {
+    expect([...closure("@slayer/surgery")].toSorted()).toEqual(["@slayer/checkpoint", "yaml", "zod"]);
   });
 
   it("only @slayer/cli brings a backend", () => {

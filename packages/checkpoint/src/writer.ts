@@ -86,16 +86,8 @@ interface Shard extends ShardPlan {
   left: number;
   /** Set once the file is opened: its handle, with the header written. */
   handle?: Promise<FileHandle>;
-  /** Resolves when the last write asked for has ended, well or not. */
-  turn: Promise<unknown>;
-  /** Bytes written since flushing last began, and that flush. */
-  unflushed: number;
-  flush: Promise<void>;
   closed: boolean;
 }
-
-/** Written data start on their way to the disk after so many bytes, so that no long flush is left for the end. */
-const FLUSH_BYTES = 64 * 2 ** 20;
 
 /** Where a tensor goes. */
 interface Place {
@@ -122,14 +114,7 @@ export class CheckpointWriter {
 
   private constructor(dir: string, plans: readonly ShardPlan[]) {
     this.#dir = dir;
-    this.#shards = plans.map((plan) => ({
-      ...plan,
-      left: plan.bytes,
-      turn: Promise.resolve(),
-      unflushed: 0,
-      flush: Promise.resolve(),
-      closed: false,
-    }));
+    this.#shards = plans.map((plan) => ({ ...plan, left: plan.bytes, closed: false }));
     for (const shard of this.#shards) {
       let begin = headerBytes(shard).length;
       for (const { name, bytes } of shard.tensors) {
@@ -212,7 +197,6 @@ export class CheckpointWriter {
     for (const shard of this.#shards) {
       const handle = await shard.handle?.catch(() => undefined); // a file that could not be made is not ours to delete
       if (handle === undefined) continue;
-      await shard.flush.catch(() => undefined);
       if (!shard.closed) await handle.close();
       await rm(this.#path(shard), { force: true });
     }
@@ -228,20 +212,10 @@ export class CheckpointWriter {
     }
   }
 
-  /** Writes to one file take turns: the system would have them wait for one another anyway, and burn time at it. */
   async #writeAt(shard: Shard, position: number, chunk: Uint8Array): Promise<void> {
-    const handle = await this.#open(shard);
-    const write = shard.turn.then(() => writeFully(handle, this.#path(shard), chunk, position));
-    shard.turn = write.catch(() => undefined);
-    await write;
+    await writeFully(await this.#open(shard), this.#path(shard), chunk, position);
     shard.left -= chunk.length;
-    shard.unflushed += chunk.length;
     if (shard.left === 0) await this.#close(shard);
-    else if (shard.unflushed >= FLUSH_BYTES) {
-      shard.unflushed = 0;
-      shard.flush = shard.flush.then(() => handle.datasync());
-      shard.flush.catch(() => undefined); // closing the file sees it
-    }
   }
 
   #path(shard: Shard): string {
@@ -275,7 +249,6 @@ export class CheckpointWriter {
 
   async #close(shard: Shard): Promise<void> {
     const handle = await this.#open(shard);
-    await shard.flush;
     await handle.sync();
     shard.closed = true;
     await handle.close();

@@ -26,14 +26,17 @@ type Bytes = Uint8Array<SharedArrayBuffer>;
 const mebibyte = 1024 * 1024;
 /** Large enough for the disk, small enough to stay in a processor's cache from the read to the hash and the write. */
 const pieceBytes = 2 * mebibyte;
-/** All that is read at a time. There are two such windows. */
-const windowBytes = 32 * mebibyte;
+/** Pieces of all sources of one step. */
+const windowBytes = 16 * mebibyte;
+/** Steps that are read, made or written at a time. */
+const windowCount = 4;
 /** Averages that are on their way to the disk or the hash while the next one is computed. */
 const averagesUnderWay = 4;
 
 /**
- * Makes all tensors, reading every base tensor once. While one piece is averaged, hashed (on a thread of its own) and
- * written, the next is read. Holds two windows of 32 MiB and four averages of 2 MiB at most, whatever the model.
+ * Makes all tensors, reading every base tensor once. While one piece is averaged, earlier ones are hashed (on a thread of
+ * its own) and written, and the next is read. Holds four windows of 16 MiB and four averages of 2 MiB at most, whatever
+ * the model.
  */
 export async function streamTensors(
   base: Checkpoint,
@@ -43,22 +46,29 @@ export async function streamTensors(
   const passes = planPasses(tasks);
   let widest = 0;
   for (const step of steps(passes, pieceBytes, windowBytes)) widest = Math.max(widest, sourceBytes(step));
-  const windows = [shared(widest), shared(widest)] as const;
+  const windows = Array.from({ length: windowCount }, () => ({ bytes: shared(widest), free: Promise.resolve() }));
   const hashThread = new HashThread();
   const maker = new Maker(hashThread, options);
-  let ahead: { readonly step: Step; readonly pieces: Promise<Bytes[]> } | undefined;
   try {
     let turn = 0;
+    let ahead: (() => Promise<void>) | undefined;
     for (const step of steps(passes, pieceBytes, windowBytes)) {
-      const now = ahead;
-      ahead = { step, pieces: handled(read(base, step, windows[turn % 2] as Bytes)) };
+      const window = windows[turn % windowCount] as (typeof windows)[number];
       turn += 1;
-      if (now !== undefined) await maker.make(now.step, await now.pieces);
+      await window.free;
+      const pieces = handled(read(base, step, window.bytes));
+      window.free = handled(pieces.then(() => undefined));
+      await ahead?.();
+      ahead = async () => {
+        const { made } = await maker.begin(step, await pieces);
+        window.free = made;
+      };
     }
-    if (ahead !== undefined) await maker.make(ahead.step, await ahead.pieces);
+    await ahead?.();
+    await Promise.all(windows.map(({ free }) => free));
     return maker.hashes;
   } finally {
-    await Promise.allSettled([ahead?.pieces]);
+    await Promise.allSettled(windows.map(({ free }) => free));
     await hashThread.close();
   }
 }
@@ -102,7 +112,7 @@ class Maker {
   #nextAverage = 0;
   readonly #zeros = shared(pieceBytes);
   /** Zeros of one length have one hash. */
-  readonly #zeroHashes = new Map<number, string>();
+  readonly #zeroHashes = new Map<number, Promise<string>>();
 
   constructor(hashThread: HashThread, options: StreamOptions) {
     this.#hashThread = hashThread;
@@ -113,7 +123,8 @@ class Maker {
     return { base: this.#base, made: this.#made };
   }
 
-  async make(step: Step, pieces: readonly Bytes[]): Promise<void> {
+  /** Computes what the step computes; `made` resolves when all of it is hashed and written and `pieces` may change. */
+  async begin(step: Step, pieces: readonly Bytes[]): Promise<{ made: Promise<void> }> {
     this.#options.signal?.throwIfAborted();
     const { pass, begin, end } = step;
     const sources = new Map(pass.sources.map((tensor, i) => [tensor, pieces[i] as Bytes]));
@@ -122,7 +133,6 @@ class Maker {
     for (const task of pass.outputs.filter((output) => !isAverage(output))) {
       const piece = task.zeroed ? this.#zeros.subarray(0, end - begin) : (sources.get(first(task)) as Bytes);
       work.push(this.#write(task.name, piece));
-      if (task.zeroed && !this.#zeroHashes.has(task.bytes)) work.push(this.#hash(`zeros ${task.bytes}`, piece));
     }
     for (const task of pass.outputs.filter(isAverage)) {
       const slot = this.#averages[this.#nextAverage % averagesUnderWay] as Average;
@@ -133,8 +143,8 @@ class Maker {
       slot.free = handled(Promise.all([this.#hash(`made ${task.name}`, average), this.#write(task.name, average)]));
       work.push(slot.free);
     }
-    await Promise.all(work);
-    if (step.last) await this.#finish(step);
+    if (step.last) work.push(handled(this.#finish(step)));
+    return { made: handled(Promise.all(work).then(() => undefined)) };
   }
 
   #hash(tensor: string, bytes: Bytes): Promise<void> {
@@ -155,15 +165,22 @@ class Maker {
   async #finish({ pass }: Step): Promise<void> {
     for (const tensor of pass.sources) this.#base.set(tensor, await this.#hashThread.digest(`base ${tensor}`));
     for (const task of pass.outputs) {
-      let hash = task.zeroed ? this.#zeroHashes.get(task.bytes) : this.#base.get(first(task));
-      if (task.zeroed && hash === undefined) {
-        hash = await this.#hashThread.digest(`zeros ${task.bytes}`);
-        this.#zeroHashes.set(task.bytes, hash);
-      } else if (isAverage(task)) {
-        hash = await this.#hashThread.digest(`made ${task.name}`);
-      }
-      this.#made.set(task.name, hash as string);
+      if (task.zeroed) this.#made.set(task.name, await this.#zeroHash(task.bytes));
+      else if (isAverage(task)) this.#made.set(task.name, await this.#hashThread.digest(`made ${task.name}`));
+      else this.#made.set(task.name, this.#base.get(first(task)) as string);
     }
+  }
+
+  #zeroHash(bytes: number): Promise<string> {
+    let hash = this.#zeroHashes.get(bytes);
+    if (hash === undefined) {
+      for (let done = 0; done < bytes; done += pieceBytes) {
+        void this.#hash(`zeros ${bytes}`, this.#zeros.subarray(0, bytes - done));
+      }
+      hash = this.#hashThread.digest(`zeros ${bytes}`);
+      this.#zeroHashes.set(bytes, hash);
+    }
+    return hash;
   }
 }
 

@@ -1,7 +1,10 @@
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { planLlamaPro } from "@slayer/surgery";
+import type { ModelConfig } from "@slayer/checkpoint";
+import { parseCustomSurgery, planCustom, planLlamaPro, planPrune, planSlayer, planSolar } from "@slayer/surgery";
+import type { BlockPlan, SurgeryPlan } from "@slayer/surgery";
 import type { BaseOptions, Dtype, Stored } from "./checkpoints.js";
-import { decode, encode, mean } from "./checkpoints.js";
+import { decode, encode, mean, readTensors, writeSafetensors } from "./checkpoints.js";
 import type { Copy } from "./tampering.js";
 import { at, codes, copyOf, expandNew, get, pristine, store, verifyIn } from "./tampering.js";
 
@@ -23,6 +26,75 @@ describe("what expand wrote is right", () => {
     const report = await verifyIn(dir, { plan });
     expect(report).toMatchObject({ ok: true, copied: 2 + 72 + 14, averaged: 0, zeroed: 4, preservesFunction: true });
   });
+});
+
+describe("the other recipes", () => {
+  const scores = { blocks: [5, 4, 3, 2, 1, 1, 1, 9].map((value, block) => ({ block, value })) };
+  const custom = parseCustomSurgery(`
+    insert:
+      - {after: 1, sources: [{block: 1, weight: 0.75}, {block: 5, weight: 0.5}], zeroed: none}
+      - {after: 1, sources: [0, 3, 7], zeroed: [mlp.up_proj.weight]}
+    remove: [2]
+    update: [{block: 6, sources: [6, 7]}]
+    train: [0]
+  `);
+  const recipes: [name: string, planner: (config: ModelConfig) => SurgeryPlan][] = [
+    ["solar", planSolar],
+    ["prune, the block before updated", (c) => planPrune(c, { blocks: "4-6", final: "kept-mean" })],
+    ["prune by importance", (c) => planPrune(c, { prune: 3, choose: "lowest" }, scores)],
+    ["slayer by importance", (c) => planSlayer(c, { groups: 1 }, scores)],
+    ["slayer, groups of one: a chain of averages", (c) => planSlayer(c, { groupSize: 1 })],
+    ["custom", (c) => planCustom(c, custom)],
+  ];
+
+  test.each(recipes)(
+    "%s: right as written; a swap, a lost zero, another average, coarse rounding and one byte are found",
+    async (name, planner) => {
+      const { dir, plan } = await expandNew(name, { dtype: "F32" }, planner);
+      const right = await verifyIn(dir, { plan });
+      expect(right).toMatchObject({ ok: true, problems: [] });
+      expect(right.copied + right.averaged + right.zeroed).toBe(9 * plan.blocks.length + 3);
+
+      const [base, out] = [await readTensors(join(dir, "base")), await readTensors(join(dir, "out"))];
+      const norm = "input_layernorm.weight";
+      const source = (block: number, suffix: string): Uint8Array => get(base, at(block, suffix)).bytes;
+      const pair = (a: number): Uint8Array => mean([get(base, at(a, norm)), get(base, at(a + 1, norm))]);
+      const bf16 = (bytes: Uint8Array): Uint8Array =>
+        encode("F32", decode("BF16", encode("BF16", decode("F32", bytes))));
+      /** Changes a tensor of every block that `change` has something for, and wants each of them found. */
+      const damage = async (change: (block: BlockPlan) => [code: string, suffix: string, bytes: Uint8Array][]) => {
+        const changed = new Map(out);
+        const wanted: [string, string][] = [];
+        for (const block of plan.blocks) {
+          for (const [code, suffix, bytes] of change(block)) {
+            changed.set(at(block.index, suffix), { ...get(out, at(block.index, suffix)), bytes });
+            wanted.push([code, at(block.index, suffix)]);
+          }
+        }
+        await writeSafetensors(join(dir, "out", "model.safetensors"), changed);
+        const found = codes(await verifyIn(dir, { plan }));
+        expect(found).toEqual(expect.arrayContaining(wanted));
+        expect(found).toHaveLength(wanted.length);
+      };
+      await damage(({ index }) => {
+        const bytes = get(out, at(index, norm)).bytes.map((byte, i) => (i === 13 ? byte ^ 1 : byte));
+        return [["different-bytes", norm, bytes]];
+      });
+      await damage(({ sources, zeroed }) => {
+        const blocks = sources.map(({ block }) => block);
+        const [first = 0] = blocks;
+        return [
+          blocks.length === 1
+            ? ["wrong-block", norm, source(first === 7 ? 1 : 7, norm)]
+            : ["wrong-average", norm, pair(blocks.includes(3) ? 0 : 3)],
+          ...zeroed.map((suffix): [string, string, Uint8Array] => ["not-zeroed", suffix, source(first, suffix)]),
+        ];
+      });
+      await damage(({ index, sources }) =>
+        sources.length === 1 ? [] : [["rounded-average", norm, bf16(get(out, at(index, norm)).bytes)]],
+      );
+    },
+  );
 });
 
 describe("every wrong tensor is found and named, also when provenance.json was forged to match", () => {
