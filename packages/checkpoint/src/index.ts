@@ -18,3 +18,4 @@ export { TensorFiles } from "./tensor-files.js";
 export { CheckpointWriter, planShards } from "./writer.js";
 export type { ShardPlan, TensorSpec } from "./writer.js";
 export { listSideFiles, type SideFiles } from "./side-files.js";
+export { parseYaml } from "./yaml.js";

@@ -1,4 +1,4 @@
-import { parse } from "yaml";
+import { parseYaml } from "@slayer/checkpoint";
 import { z } from "zod";
 import { RecipeError } from "./errors.js";
 
@@ -65,8 +65,7 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export function parseRecipe(text: string, file: string, set: readonly string[] = []): Recipe {
   let raw: unknown;
   try {
-    // The YAML core schema: plain data, no custom types; aliases are bounded against expansion bombs.
-    raw = parse(text, { schema: "core", maxAliasCount: 100 });
+    raw = parseYaml(text);
   } catch (error) {
     throw new RecipeError(`${file}: not valid YAML: ${(error as Error).message}`, { cause: error });
   }
@@ -118,10 +117,20 @@ function assign(target: Record<string, unknown>, assignment: string): void {
     }
     object = next as Record<string, unknown>;
   }
-  define(object, path.at(-1)!, parse(assignment.slice(at + 1), { schema: "core", maxAliasCount: 0 }));
+  define(object, path.at(-1)!, valueOf(assignment, at));
 }
 
 /** An own property whatever the key is called, `__proto__` included. */
 function define(object: object, key: string, value: unknown): void {
   Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function valueOf(assignment: string, at: number): unknown {
+  try {
+    return parseYaml(assignment.slice(at + 1));
+  } catch (error) {
+    throw new RecipeError(`--set ${assignment}: the value is not valid YAML: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
 }

@@ -29,6 +29,8 @@ describe("recipe", () => {
     ["broken YAML", "model: [", [], "not valid YAML"],
     ["a --set without value", minimal, ["steps"], "--set wants key=value"],
     ["a --set below a value", minimal, ["steps.x=1"], "'steps' holds a value"],
+    ["nesting that would exhaust the stack", `x: ${"[".repeat(20000)}`, [], "nested too deeply"],
+    ["a --set that is not YAML", minimal, ["steps=["], "not valid YAML"],
     ["a prototype key", minimal, ["__proto__.x=1"], "r.yaml"],
   ])("%s is a RecipeError", (_, text, set, message) => {
     const parse = () => parseRecipe(text, "r.yaml", set);

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { PlanError } from "../errors.js";
 import type { BlockSource, SurgeryPlan, UnplacedBlock } from "../plan.js";
 import { assemble, branchOutputs, limits, meanOf, original, trainedOriginal } from "../plan.js";
-import { parseYaml } from "../yaml.js";
+import { parseYaml } from "@slayer/checkpoint";
 
 const last = limits.blocks - 1;
 const block = z.int().min(0).max(last);
