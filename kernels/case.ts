@@ -26,11 +26,11 @@ export type Fill =
 
 export interface CaseInput {
   readonly shape: readonly number[];
-  readonly dtype: "f32" | "i32";
+  readonly dtype: "f32" | "bf16" | "i32";
   readonly fill: Fill;
 }
 
-/** How far an f32 kernel may be from the f64 reference: max |kernel − reference| / max |reference|, per output. */
+/** How far a kernel may be from the f64 reference: max |kernel − reference| / max |reference|, per output. */
 export interface Tolerance {
   readonly value: number;
   /** One line: which roundings it leaves room for. */
@@ -45,11 +45,16 @@ export interface KernelCase {
   readonly attrs: Attrs;
   readonly inputs: readonly CaseInput[];
   readonly tolerance: Tolerance;
+  /** Which operands are bf16, if any: weights beside f32 activations, or whatever is not a sum (see bf16.ts). */
+  readonly storage?: "bf16 weights" | "bf16";
   /** A realistic shape, for timing. Too large to be checked on every run. */
   readonly bench?: true;
 }
 
 export const normal = (...shape: number[]): CaseInput => ({ shape, dtype: "f32", fill: { kind: "normal" } });
+
+/** Normal values, rounded to bf16. */
+export const bf16 = (...shape: number[]): CaseInput => ({ shape, dtype: "bf16", fill: { kind: "normal" } });
 
 export const f32 = (fill: Fill, ...shape: number[]): CaseInput => ({ shape, dtype: "f32", fill });
 
@@ -65,3 +70,6 @@ export const EXACT: Tolerance = { value: 0, reason: "moves values, computes noth
 
 /** 2⁻²³ is one unit in the last place of f32, relative to the largest value: twice the rounding of one operation. */
 export const ROUNDED_ONCE: Tolerance = { value: 2 ** -23, reason: "one f32 operation per element" };
+
+/** 2⁻⁸ is half a unit in the last place of bf16, relative to the largest value. */
+export const ROUNDED_TO_BF16: Tolerance = { value: 2 ** -8, reason: "rounded to the nearest bf16" };

@@ -1,6 +1,7 @@
 import { cases as add } from "./add/cases.js";
 import { cases as addBias } from "./add-bias/cases.js";
 import { cases as attention } from "./attention/cases.js";
+import { bf16Cases } from "./bf16.js";
 import type { KernelCase } from "./case.js";
 import { cases as embedding } from "./embedding/cases.js";
 import { cases as lmHeadLoss } from "./lm-head-loss/cases.js";
@@ -15,8 +16,7 @@ import { cases as swiglu } from "./swiglu/cases.js";
 export type { CaseInput, Fill, KernelCase, Tolerance } from "./case.js";
 export { type CaseValues, evaluate, inferOutputs, makeInputs } from "./values.js";
 
-/** Every case of every op: small awkward shapes for conformance, realistic ones (`bench`) for timing. */
-export const cases: readonly KernelCase[] = [
+const inF32: readonly KernelCase[] = [
   ...matmul,
   ...attention,
   ...rmsnorm,
@@ -30,3 +30,9 @@ export const cases: readonly KernelCase[] = [
   ...optimizer,
   ...state,
 ];
+
+/**
+ * Every case of every op: small awkward shapes for conformance, realistic ones (`bench`) for timing; then the same with
+ * operands in bf16.
+ */
+export const cases: readonly KernelCase[] = [...inF32, ...bf16Cases(inF32)];

@@ -1,7 +1,17 @@
-import { type Attrs, definitionOf, IGNORE_TARGET, type OpName, size, type TensorType, type View } from "@slayer/tensor";
+import {
+  type Attrs,
+  decode,
+  definitionOf,
+  encode,
+  IGNORE_TARGET,
+  type OpName,
+  size,
+  type TensorType,
+  type View,
+} from "@slayer/tensor";
 import type { CaseInput, Fill, KernelCase } from "./case.js";
 
-/** An operand's values as every backend gets them: f32 or i32. */
+/** An operand's values as every backend gets them: i32, or f32, already rounded where the operand is bf16. */
 export type CaseValues = Float32Array | Int32Array;
 
 /** Values for the operands of a case; the same ones each time. */
@@ -10,14 +20,23 @@ export function makeInputs(kernelCase: KernelCase): CaseValues[] {
   const values = kernelCase.inputs.map((input): CaseValues => {
     const array = input.dtype === "i32" ? new Int32Array(size(input.shape)) : new Float32Array(size(input.shape));
     fillIn(array, input, next);
+    round(array, input);
     return array;
   });
   kernelCase.inputs.forEach(({ fill }, i) => {
     if (fill.kind !== "forward") return;
     const operands = fill.inputs.map((j) => ({ data: values[j]!, shape: kernelCase.inputs[j]!.shape }));
     values[i]!.set(evaluate(fill.op, fill.attrs, operands).outputs[fill.output]!.data);
+    round(values[i]!, kernelCase.inputs[i]!);
   });
   return values;
+}
+
+/** To what an operand of this type can hold. */
+function round(values: CaseValues, { dtype }: CaseInput): void {
+  if (dtype !== "bf16") return;
+  const bits = encode(values, dtype);
+  values.set(decode(new Uint8Array(bits.buffer), dtype, values.length));
 }
 
 /** Types of an op's outputs on operands of these types. */

@@ -1,6 +1,6 @@
 import { ALIGNMENT, type Backend, type Buffer } from "@slayer/tensor";
 
-/** All bits set: NaN as f32, −1 as i32. Whatever is computed from it shows. */
+/** All bits set: NaN as f32 and bf16, −1 as i32. Whatever is computed from it shows. */
 const POISON = 0xff;
 const GUARD_BYTES = ALIGNMENT;
 

@@ -2,12 +2,13 @@ import {
   type Backend,
   byteLength,
   type Bindings,
+  decode,
   definitionOf,
+  encode,
   type Kernel,
   type Operand,
   type Plan,
   type TensorType,
-  viewOf,
 } from "@slayer/tensor";
 import { type CaseValues, evaluate, inferOutputs, type KernelCase, makeInputs } from "./cases.js";
 import { GuardedMemory, type Range } from "./guarded-memory.js";
@@ -31,7 +32,7 @@ export interface Unsupported {
 export type CaseResult = Compared | Unsupported;
 
 /**
- * Runs one case on a backend, twice over the same memory, and compares with the f64 reference on the same f32 inputs.
+ * Runs one case on a backend, twice over the same memory, and compares with the f64 reference on the same inputs.
  * Operands lie between NaNs: what is read beyond an operand shows in the result, what is written there is found, and so is a
  * change to an operand that the op only reads. Never throws for what the backend does wrong.
  */
@@ -53,9 +54,9 @@ export async function runCase(backend: Backend, kernelCase: KernelCase): Promise
       for (const memory of setup.memories) await memory.reset(backend);
       await backend.run(executable);
       for (const { name, expected } of checked) {
-        const { memory, range } = setup.where.get(name)!;
+        const { memory, range, type } = setup.where.get(name)!;
         const bytes = await memory.read(backend, range);
-        const error = relativeError(viewOf(bytes.buffer, bytes.byteOffset, "f32", expected.length), expected);
+        const error = relativeError(decode(bytes, type.dtype, expected.length), expected);
         maxRelativeError = Math.max(maxRelativeError, error);
         if (error > kernelCase.tolerance.value) {
           problems.push(`${time}: ${name} is off by ${error.toExponential(2)}, allowed ${kernelCase.tolerance.value}`);
@@ -88,7 +89,7 @@ function expectedValues({ op, attrs, inputs }: KernelCase, values: readonly Case
 interface Setup {
   readonly plan: Plan;
   readonly memories: readonly GuardedMemory[];
-  readonly where: ReadonlyMap<string, { memory: GuardedMemory; range: Range }>;
+  readonly where: ReadonlyMap<string, { memory: GuardedMemory; range: Range; type: TensorType }>;
   bindings(): Bindings;
 }
 
@@ -100,10 +101,10 @@ function place(kernel: Kernel, values: readonly CaseValues[]): Setup {
   const { op, attrs } = kernel;
   const definition = definitionOf(op);
   const [arena, inputs, persistent] = [new GuardedMemory(), new GuardedMemory(), new GuardedMemory()];
-  const where = new Map<string, { memory: GuardedMemory; range: Range }>();
+  const where = new Map<string, { memory: GuardedMemory; range: Range; type: TensorType }>();
   const reserve = (memory: GuardedMemory, name: string, type: TensorType, writable: boolean, data?: CaseValues) => {
-    const range = memory.add(name, byteLength(type), writable, data);
-    where.set(name, { memory, range });
+    const range = memory.add(name, byteLength(type), writable, data && encode(data, type.dtype));
+    where.set(name, { memory, range, type });
     return range;
   };
   const kept: { name: string; role: "parameter" | "state"; type: TensorType; range: Range }[] = [];

@@ -5,14 +5,16 @@ export interface BackendUnderTest {
   readonly create: () => Promise<Backend>;
   /** Ops that it has no kernel for, all cases of them. Everything else runs against it. */
   readonly notSupported: readonly OpName[];
+  /** What it stores in bf16: nothing, weights, or activations too. */
+  readonly bf16: "none" | "weights" | "all";
   /** Why it cannot be checked on this machine, if so. */
   readonly missing?: string;
 }
 
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
-  reference: { create: async () => createReferenceBackend(), notSupported: [] },
-  cpu: { create: () => createCpuBackend(), notSupported: [], ...reasonIfMissing(availableIsas) },
+  reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all" },
+  cpu: { create: () => createCpuBackend(), notSupported: ["copy"], bf16: "none", ...reasonIfMissing(availableIsas) },
 };
 
 /** Why `probe` says that a native addon is missing; any other error is one. */

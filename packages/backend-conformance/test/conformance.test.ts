@@ -1,4 +1,4 @@
-import { cases, conformance, runCase } from "@slayer/backend-conformance";
+import { cases, conformance, type KernelCase, runCase } from "@slayer/backend-conformance";
 import { type Backend, ops } from "@slayer/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { backends } from "./backends.js";
@@ -9,7 +9,13 @@ const present = Object.entries(backends).map(([name, backend]) => ({
   title: backend.missing === undefined ? name : `${name}, not checked here: ${backend.missing}`,
 }));
 
-describe.for(present)("$title", ({ create, notSupported, missing }) => {
+const stores = {
+  none: [undefined],
+  weights: [undefined, "bf16 weights"],
+  all: [undefined, "bf16 weights", "bf16"],
+} as const satisfies Record<string, readonly KernelCase["storage"][]>;
+
+describe.for(present)("$title", ({ create, notSupported, bf16, missing }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     if (missing === undefined) backend = await create();
@@ -20,7 +26,9 @@ describe.for(present)("$title", ({ create, notSupported, missing }) => {
 
   it.skipIf(missing !== undefined).each(checked)("%s: relative error ≤ %s", async (_name, _tolerance, kernelCase) => {
     const result = await runCase(backend!, kernelCase);
-    const expected = notSupported.includes(kernelCase.op) ? "unsupported" : "passed";
+    const lacking =
+      notSupported.includes(kernelCase.op) || !stores[bf16].some((storage) => storage === kernelCase.storage);
+    const expected = lacking ? "unsupported" : "passed";
     expect({ status: result.status, problems: "problems" in result ? result.problems : [] }).toEqual({
       status: expected,
       problems: [],

@@ -52,6 +52,7 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
     capabilities: {
       device: `${cpus()[0]?.model ?? process.arch}, ${isa.name}, ${threads} ${threads === 1 ? "thread" : "threads"}`,
       dtypes: ["f32", "i32"],
+      activations: ["f32"],
       maxBufferBytes: totalmem(),
     },
     supports: (kernel) => supports(kernel, isa),
@@ -124,6 +125,7 @@ function supports(
   if (attrs.f64 || [...inputs, ...outputs].some(({ dtype }) => dtype === "f64")) {
     return "the cpu backend computes in f32; f64 is for the reference backend";
   }
+  if ([...inputs, ...outputs].some(({ dtype }) => dtype === "bf16")) return `there is no ${isa.name} kernel for bf16`;
   const results = [...outputs, ...(definitionOf(op).mutates ?? []).flatMap((i) => inputs[i] ?? [])];
   return results.every(({ dtype }) => dtype === "f32") || `${op} is computed in f32 only`;
 }

@@ -17,13 +17,14 @@ export async function withCheckpoint<T>(dir: string, body: (checkpoint: Checkpoi
   }
 }
 
-/** All weights of a checkpoint in a backend's memory, as f32. */
+/** All weights of a checkpoint in a backend's memory: as stored where that is BF16 and the backend has it, else as f32. */
 export async function loadModel(run: Run, checkpoint: Checkpoint, backend: Backend): Promise<Store> {
   const store = new Store(backend);
   const { signal } = run;
+  const bf16 = backend.capabilities.dtypes.includes("bf16");
   checkpoint.validate();
   await run.progress({ label: "load weights", total: checkpoint.tensors.size, unit: "tensors" }, (progress) =>
-    loadWeights(checkpoint, store, { signal, onProgress: (done) => progress.update(done) }),
+    loadWeights(checkpoint, store, { bf16, signal, onProgress: (done) => progress.update(done) }),
   );
   return store;
 }

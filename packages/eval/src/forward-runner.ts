@@ -1,5 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { type Forward, forward, forwardInputs } from "@slayer/model";
+import { type Forward, forward, forwardInputs, typesIn } from "@slayer/model";
 import { Graph, Program, type Store, type Tensor, type TypedArray } from "@slayer/tensor";
 import type { WindowBatch } from "./windows.js";
 
@@ -41,7 +41,8 @@ export class ForwardRunner {
     if (this.#current?.shape === shape) return this.#current.program;
     this.free();
     const graph = new Graph();
-    const output = this.#head(graph, forward(graph, this.#config, { batch, length }), { batch, length });
+    const model = forward(graph, this.#config, { batch, length, weights: typesIn(this.#store) });
+    const output = this.#head(graph, model, { batch, length });
     const program = await Program.compile(graph, { output }, this.#store);
     this.#current = { shape, program };
     return program;

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { forward, forwardInputs } from "@slayer/model";
+import { forward, forwardInputs, typesIn } from "@slayer/model";
 import { differentiate, Graph, lmHeadLoss, Program, type Store, sum } from "@slayer/tensor";
 import { checkBatch, cleanIds, nextTokenTargets, scoredTokens, type SequenceBatch, sumRows } from "./batch.js";
 import { bootstrapMeans, checkBootstrap, CONFIDENCE } from "./bootstrap.js";
@@ -135,7 +135,7 @@ class GateReader {
     if (this.#current?.shape === shape) return this.#current.program;
     this.free();
     const graph = new Graph();
-    const { residual, final, head } = forward(graph, this.#config, { batch, length });
+    const { residual, final, head } = forward(graph, this.#config, { batch, length, weights: typesIn(this.#store) });
     const nll = lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32"));
     // Sequences do not see one another, so the gradient of the sum holds each one's own in its rows.
     const gradients = differentiate(sum(nll), residual.slice(1));

@@ -1,5 +1,5 @@
 import type { FloatDtype, ModelConfig } from "@slayer/checkpoint";
-import { forwardBlock, forwardEmbedding, forwardHead, forwardInputs } from "@slayer/model";
+import { forwardBlock, forwardEmbedding, forwardHead, forwardInputs, typesIn } from "@slayer/model";
 import { Graph, lmHeadLoss, Program, type Store, type Tensor, type TypedArray } from "@slayer/tensor";
 import { cleanIds, type SequenceBatch, sumRows } from "./batch.js";
 import { ImportanceError } from "./errors.js";
@@ -39,7 +39,7 @@ export class Stages {
     const store = await this.#weights.outer(new Map([["model.embed_tokens.weight", [V, D]]]));
     const { input_ids } = this.#inputs;
     return this.#run("embed", store, { input_ids: input_ids! }, (graph) =>
-      forwardEmbedding(graph, this.#config, batch),
+      forwardEmbedding(graph, this.#config, { ...batch, weights: typesIn(store) }),
     );
   }
 
@@ -62,8 +62,10 @@ export class Stages {
       [head, [V, D]],
     ]);
     const { batch, length } = this.#batch;
-    const nll = await this.#run("loss", await this.#weights.outer(shapes), { x, targets }, (graph) => {
-      const { final, head: weight } = forwardHead(graph, this.#config, graph.input("x", [batch, length, D], "f32"));
+    const store = await this.#weights.outer(shapes);
+    const nll = await this.#run("loss", store, { x, targets }, (graph) => {
+      const state = graph.input("x", [batch, length, D], "f32");
+      const { final, head: weight } = forwardHead(graph, this.#config, state, { weights: typesIn(store) });
       return lmHeadLoss(final, weight, graph.input("targets", [batch, length], "i32"));
     });
     const sums = sumRows(nll, batch, length);
@@ -82,7 +84,10 @@ export class Stages {
     const { batch, length } = this.#batch;
     const shape = [batch, length, this.#config.hiddenSize];
     return this.#run(`block ${index}`, store, inputs, (graph) =>
-      forwardBlock(graph, this.#config, index, graph.input("x", shape, "f32"), this.#batch),
+      forwardBlock(graph, this.#config, index, graph.input("x", shape, "f32"), {
+        ...this.#batch,
+        weights: typesIn(store),
+      }),
     );
   }
 

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { forward, forwardInputs } from "@slayer/model";
+import { forward, forwardInputs, typesIn } from "@slayer/model";
 import { embedding, Graph, Program, type Store, type Tensor } from "@slayer/tensor";
 import { cleanIds, type SequenceBatch } from "./batch.js";
 
@@ -47,7 +47,7 @@ export class StateReader {
     if (this.#current?.shape === shape) return this.#current.program;
     this.free();
     const graph = new Graph();
-    const { residual, final } = forward(graph, this.#config, { batch, length });
+    const { residual, final } = forward(graph, this.#config, { batch, length, weights: typesIn(this.#store) });
     const states = this.#options.final === "raw" ? residual : [...residual.slice(0, -1), final];
     // Gathering one row per sequence in the graph lets the planner reuse the residual streams' memory block by block.
     const last = this.#options.token === "last" ? graph.input("last", [batch], "i32") : undefined;

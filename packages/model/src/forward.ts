@@ -1,5 +1,14 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { embedding, type FloatDType, type Graph, rmsnorm, type Tensor, type TypedArray } from "@slayer/tensor";
+import {
+  accumulatorOf,
+  type DType,
+  embedding,
+  type FloatDType,
+  type Graph,
+  rmsnorm,
+  type Tensor,
+  type TypedArray,
+} from "@slayer/tensor";
 import { llamaBlock } from "./llama.js";
 import { mistralBlock } from "./mistral.js";
 import { ropeFrequencies } from "./rope-frequencies.js";
@@ -9,8 +18,10 @@ export interface ForwardOptions {
   batch: number;
   /** T, tokens per sequence (new tokens, where there is a cache) */
   length: number;
-  /** f64 only on the reference backend, for gradient checks. Default f32. */
+  /** Type of the activations; f64 only on the reference backend, for gradient checks. Default f32. */
   dtype?: FloatDType;
+  /** Type of each weight by name; default: that of the activations. Where those are bf16, the embedding must be too. */
+  weights?: (name: string) => FloatDType;
   /** Tokens attend only within their own document; adds the input `segments` i32 [B, T]. */
   segments?: boolean;
   /** Keys and values are kept in state tensors for this many tokens; adds the input `cache_offset` i32 [1]. */
@@ -49,7 +60,7 @@ export function blockScope(l: number): string {
 export function forward(graph: Graph, config: ModelConfig, options: ForwardOptions): Forward {
   const residual = [forwardEmbedding(graph, config, options)]; // [B, T, D]
   for (let l = 0; l < config.blocks; l++) residual.push(forwardBlock(graph, config, l, residual[l]!, options));
-  return { residual, ...forwardHead(graph, config, residual.at(-1)!) };
+  return { residual, ...forwardHead(graph, config, residual.at(-1)!, options) };
 }
 
 /** The first stage alone: `input_ids` i32 [B, T] to the residual stream entering block 0, [B, T, D]. */
@@ -57,7 +68,9 @@ export function forwardEmbedding(graph: Graph, config: ModelConfig, options: For
   const { batch, length, dtype = "f32" } = options;
   const { vocabSize: V, hiddenSize: D } = config;
   const ids = graph.input("input_ids", [batch, length], "i32");
-  return embedding(weightOf(graph, "model.embed_tokens.weight", [V, D], dtype), ids);
+  const x = embedding(weightOf(graph, "model.embed_tokens.weight", [V, D], options), ids, dtype === "f32");
+  if (x.dtype !== dtype) throw new Error(`activations in ${dtype} need the embedding in ${dtype}, it is ${x.dtype}`);
+  return x;
 }
 
 /**
@@ -67,32 +80,42 @@ export function forwardEmbedding(graph: Graph, config: ModelConfig, options: For
 export function forwardBlock(graph: Graph, config: ModelConfig, l: number, x: Tensor, options: ForwardOptions): Tensor {
   const { batch, length, dtype = "f32", segments, cacheLength } = options;
   const tokens = [batch, length];
-  const input = (name: string, shape: number[], type: FloatDType | "i32") =>
+  const input = (name: string, shape: number[], type: DType) =>
     graph.persistent.get(name) ?? graph.input(name, shape, type);
   const context: BlockContext = {
     graph,
     config,
     positions: input("positions", tokens, "i32"),
-    frequencies: input("rope_frequencies", [config.headDim / 2], dtype),
+    frequencies: input("rope_frequencies", [config.headDim / 2], accumulatorOf(dtype)),
     segments: segments ? input("segments", tokens, "i32") : undefined,
     cache: cacheLength ? { length: cacheLength, offset: input("cache_offset", [1], "i32") } : undefined,
-    weight: (name, shape) => weightOf(graph, name, shape, dtype),
+    weight: (name, shape) => weightOf(graph, name, shape, options),
   };
   const block = config.family === "llama" ? llamaBlock : mistralBlock;
   return graph.inScope(blockScope(l), () => block(context, l, x));
 }
 
 /** The last stage alone: the residual stream x [B, T, D] after the last block to what the loss or the logits need. */
-export function forwardHead(graph: Graph, config: ModelConfig, x: Tensor): Omit<Forward, "residual"> {
+export function forwardHead(
+  graph: Graph,
+  config: ModelConfig,
+  x: Tensor,
+  { weights }: Pick<ForwardOptions, "weights"> = {},
+): Omit<Forward, "residual"> {
   const { vocabSize: V, hiddenSize: D, rmsNormEps, tieWordEmbeddings } = config;
-  const dtype = x.dtype as FloatDType;
-  const final = rmsnorm(x, weightOf(graph, "model.norm.weight", [D], dtype), rmsNormEps);
+  const options = { dtype: x.dtype as FloatDType, ...(weights && { weights }) };
+  const final = rmsnorm(x, weightOf(graph, "model.norm.weight", [D], options), rmsNormEps);
   const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  return { final, head: weightOf(graph, head, [V, D], dtype) };
+  return { final, head: weightOf(graph, head, [V, D], options) };
 }
 
-function weightOf(graph: Graph, name: string, shape: number[], dtype: FloatDType): Tensor {
-  return graph.persistent.get(name) ?? graph.parameter(name, shape, dtype);
+function weightOf(
+  graph: Graph,
+  name: string,
+  shape: number[],
+  { dtype = "f32", weights = () => dtype }: Pick<ForwardOptions, "dtype" | "weights">,
+): Tensor {
+  return graph.persistent.get(name) ?? graph.parameter(name, shape, weights(name));
 }
 
 /**

@@ -2,6 +2,7 @@ import type { ModelConfig } from "@slayer/checkpoint";
 import { embedding, Graph, matmul, Program, Store } from "@slayer/tensor";
 import { forward, forwardInputs, type ForwardOptions } from "./forward.js";
 import { type Sampling, sample } from "./sample.js";
+import { typesIn } from "./weights.js";
 
 export interface GenerateOptions extends Sampling {
   maxTokens: number;
@@ -69,7 +70,7 @@ class Decoder {
 
   static async compile(config: ModelConfig, stores: readonly Store[], options: ForwardOptions): Promise<Decoder> {
     const graph = new Graph();
-    const { final, head } = forward(graph, config, options);
+    const { final, head } = forward(graph, config, { ...options, weights: typesIn(stores) });
     const last = embedding(final, graph.input("last", [1], "i32")); // [1, D]
     const logits = matmul(last, head, { transposeB: true });
     return new Decoder(config, options, await Program.compile(graph, { logits }, stores));

@@ -11,4 +11,4 @@ export {
 export { generate, type GenerateOptions } from "./generate.js";
 export { ropeFrequencies } from "./rope-frequencies.js";
 export type { Sampling } from "./sample.js";
-export { loadWeights } from "./weights.js";
+export { loadWeights, type LoadOptions, typesIn } from "./weights.js";

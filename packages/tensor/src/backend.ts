@@ -1,4 +1,4 @@
-import type { DType } from "./dtype.js";
+import type { DType, FloatDType } from "./dtype.js";
 import type { Attrs } from "./op.js";
 import type { OpName } from "./ops/index.js";
 import type { Plan } from "./plan.js";
@@ -26,7 +26,10 @@ export interface Kernel {
 export interface Capabilities {
   /** The device in words, e.g. its adapter or processor name. */
   readonly device: string;
+  /** Types in which tensors can be stored; with bf16, weights can be that beside f32 activations. */
   readonly dtypes: readonly DType[];
+  /** Types that activations can have. */
+  readonly activations: readonly FloatDType[];
   readonly maxBufferBytes: number;
 }
 

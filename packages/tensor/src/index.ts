@@ -9,7 +9,16 @@ export {
   type Kernel,
   type Region,
 } from "./backend.js";
-export { byteSize, viewOf, type DType, type FloatDType, type TypedArray } from "./dtype.js";
+export {
+  accumulatorOf,
+  byteSize,
+  decode,
+  encode,
+  viewOf,
+  type DType,
+  type FloatDType,
+  type TypedArray,
+} from "./dtype.js";
 export { Graph, type Node, type Role, type Tensor } from "./graph.js";
 export { type Attrs, type Cost, type View } from "./op.js";
 export { add } from "./ops/add.js";
@@ -22,7 +31,7 @@ export { matmul } from "./ops/matmul.js";
 export { adamw, clipFactor, sumOfSquares } from "./ops/optimizer.js";
 export { rmsnorm } from "./ops/rmsnorm.js";
 export { rope } from "./ops/rope.js";
-export { accumulate, cacheWrite, clear } from "./ops/state.js";
+export { accumulate, cacheWrite, clear, copy } from "./ops/state.js";
 export { fill, sum } from "./ops/sum.js";
 export { swiglu } from "./ops/swiglu.js";
 export {

@@ -1,4 +1,4 @@
-import type { TypedArray } from "./dtype.js";
+import { byteSize, type TypedArray } from "./dtype.js";
 import type { Tensor } from "./graph.js";
 import type { TensorType } from "./shape.js";
 
@@ -55,7 +55,7 @@ export interface OpDefinition {
 export function operandBytes(...types: readonly TensorType[]): number {
   let total = 0;
   for (const t of types) {
-    let n = t.dtype === "f64" ? 8 : 4;
+    let n = byteSize(t.dtype);
     for (const d of t.shape) n *= d;
     total += n;
   }

@@ -1,8 +1,8 @@
 import { BackendError, type Backend, type Buffer, type Executable } from "./backend.js";
-import { viewOf, type TypedArray } from "./dtype.js";
+import { decode, encode, isOf, type TypedArray } from "./dtype.js";
 import type { Graph, Tensor } from "./graph.js";
 import { makePlan, type Operand, type Plan } from "./plan.js";
-import { formatType, size } from "./shape.js";
+import { byteLength, formatType, size } from "./shape.js";
 import { Store } from "./store.js";
 
 /** A plan with its memory on a backend: write the inputs, run, read the outputs, as often as you like. */
@@ -50,22 +50,21 @@ export class Program {
       const operand = this.plan.inputs[name];
       if (!operand)
         throw new Error(`the plan has no input '${name}'; it has ${Object.keys(this.plan.inputs).join(", ")}`);
-      const fits = values.length === size(operand.shape) && isOf(values, operand);
+      const fits = values.length === size(operand.shape) && isOf(values, operand.dtype);
       if (!fits)
         throw new Error(`input '${name}' is ${formatType(operand)}, got ${values.constructor.name}(${values.length})`);
-      await this.#backend.write(this.#inputs, offsetOf(operand), values);
+      await this.#backend.write(this.#inputs, offsetOf(operand), encode(values, operand.dtype));
     }
     await this.#backend.run(this.#executable, signal);
   }
 
-  /** Values of an output after the last run. */
+  /** Values of an output after the last run; those of bf16 as f32. */
   async read(name: string): Promise<TypedArray> {
     const operand = this.plan.outputs[name];
     if (!operand)
       throw new Error(`the plan has no output '${name}'; it has ${Object.keys(this.plan.outputs).join(", ")}`);
-    const length = size(operand.shape);
-    const bytes = await this.#backend.read(this.#arena, offsetOf(operand), length * (operand.dtype === "f64" ? 8 : 4));
-    return viewOf(bytes.buffer, bytes.byteOffset, operand.dtype, length);
+    const bytes = await this.#backend.read(this.#arena, offsetOf(operand), byteLength(operand));
+    return decode(bytes, operand.dtype, size(operand.shape));
   }
 
   /** Frees the arenas; the program cannot run afterwards. */
@@ -78,9 +77,4 @@ export class Program {
 function offsetOf({ place }: Operand): number {
   if (place.in === "persistent") throw new Error("a persistent operand has no offset of its own");
   return place.offset;
-}
-
-function isOf(values: TypedArray, { dtype }: Operand): boolean {
-  if (dtype === "i32") return values instanceof Int32Array;
-  return dtype === "f64" ? values instanceof Float64Array : values instanceof Float32Array;
 }

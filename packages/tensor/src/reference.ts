@@ -1,9 +1,10 @@
 import { BackendError, type Backend, type Bindings, type Buffer, type Executable, type Region } from "./backend.js";
+import { widenBf16, roundToBf16 } from "./bf16.js";
 import { viewOf } from "./dtype.js";
 import type { View } from "./op.js";
 import { definitionOf } from "./ops/index.js";
 import type { Operand, Plan } from "./plan.js";
-import { size } from "./shape.js";
+import { byteLength, size } from "./shape.js";
 
 export interface ReferenceOptions {
   /** Fill arena ranges with NaN as soon as nothing should read them any more. For tests of the memory planner. */
@@ -34,12 +35,18 @@ const host = (buffer: Buffer) => (buffer as HostBuffer).memory;
 
 /**
  * The reference executor: every op in plain loops with f64 accumulation, no dependency, anywhere JavaScript runs. It defines
- * what the other backends must compute; in f64 graphs it is the oracle for gradients.
+ * what the other backends must compute; in f64 graphs it is the oracle for gradients. bf16 operands are widened before
+ * an op, and what it writes is rounded after it.
  */
 export function createReferenceBackend(options: ReferenceOptions = {}): Backend {
   return {
     name: "reference",
-    capabilities: { device: "JavaScript", dtypes: ["f64", "f32", "i32"], maxBufferBytes: MAX_BUFFER_BYTES },
+    capabilities: {
+      device: "JavaScript",
+      dtypes: ["f64", "f32", "bf16", "i32"],
+      activations: ["f64", "f32", "bf16"],
+      maxBufferBytes: MAX_BUFFER_BYTES,
+    },
     supports: () => true,
     compile: async () => {},
     allocate(bytes) {
@@ -74,26 +81,45 @@ export function createReferenceBackend(options: ReferenceOptions = {}): Backend 
   };
 }
 
-/** Resolves every operand to a typed-array view once, so that running a step is one call. */
+/** An operand for one step: a view of memory, or for bf16 a wide copy that is made before the step and rounded after. */
+interface Slot {
+  load(): View;
+  store(view: View): void;
+}
+
+/** Resolves every operand to its memory once, so that running a step is one call. */
 function bind(plan: Plan, bindings: Bindings, { poison, onTouch }: ReferenceOptions): ReferenceExecutable {
   const regionOf = ({ place }: Operand): Region => {
     if (place.in === "persistent") return bindings.persistent[place.index]!;
     return { buffer: place.in === "arena" ? bindings.arena : bindings.inputs, offset: place.offset };
   };
-  const view = (operand: Operand): View => {
+  const slot = (operand: Operand): Slot => {
     const { buffer, offset } = regionOf(operand);
-    return { data: viewOf(host(buffer), offset, operand.dtype, size(operand.shape)), shape: operand.shape };
+    const { shape, dtype } = operand;
+    if (dtype === "bf16") {
+      const bits = new Uint16Array(host(buffer), offset, size(shape));
+      return {
+        load: () => ({ data: widenBf16(bits), shape }),
+        store: ({ data }) => bits.set(roundToBf16(data as Float32Array)),
+      };
+    }
+    const view: View = { data: viewOf(host(buffer), offset, dtype, size(shape)), shape };
+    return { load: () => view, store() {} };
   };
   const steps = plan.steps.map((step) => {
-    const { reference } = definitionOf(step.op);
-    const inputs = step.inputs.map(view);
-    const outputs = step.outputs.map(view);
+    const { reference, mutates = [] } = definitionOf(step.op);
+    const inputs = step.inputs.map(slot);
+    const outputs = step.outputs.map(slot);
     const touched = [...step.inputs, ...step.outputs].filter((o) => o.place.in === "arena");
     const poisoned = poison ? step.frees.map(([at, bytes]) => new Uint8Array(host(bindings.arena), at, bytes)) : [];
     return () => {
-      reference(inputs, outputs, step.attrs);
-      for (const range of poisoned) range.fill(0xff); // NaN in f32 and in f64
-      if (onTouch) for (const o of touched) onTouch((o.place as { offset: number }).offset, view(o).data.byteLength);
+      const given = inputs.map((s) => s.load());
+      const results = outputs.map((s) => s.load());
+      reference(given, results, step.attrs);
+      for (const i of mutates) inputs[i]!.store(given[i]!);
+      outputs.forEach((s, i) => s.store(results[i]!));
+      for (const range of poisoned) range.fill(0xff); // NaN in every float type
+      if (onTouch) for (const o of touched) onTouch((o.place as { offset: number }).offset, byteLength(o));
     };
   });
   return { plan, steps };

@@ -49,6 +49,11 @@ export function sameDType(...types: readonly TensorType[]): boolean {
   return types.every((t) => t.dtype === types[0]!.dtype);
 }
 
+/** Whether an op may take these together: all of one type, or f32 and bf16, which it computes in f32. */
+export function compatible(...types: readonly TensorType[]): boolean {
+  return sameDType(...types) || types.every((t) => t.dtype === "f32" || t.dtype === "bf16");
+}
+
 export function formatType(t: TensorType): string {
   return `${t.dtype}[${t.shape.join(",")}]`;
 }

@@ -1,10 +1,12 @@
 import type { Backend, Buffer, Region } from "./backend.js";
-import type { TypedArray } from "./dtype.js";
-import { viewOf } from "./dtype.js";
-import { align } from "./planner.js";
+import { byteSize, decode, encode, isOf, type TypedArray } from "./dtype.js";
+import { ALIGNMENT } from "./planner.js";
 import { byteLength, formatType, size, type TensorType } from "./shape.js";
 
 type NamedType = TensorType & { readonly name: string };
+
+/** Elements: the fewest that are aligned in every type. */
+const PADDED_TO = ALIGNMENT / byteSize("bf16");
 
 /** Named tensors in a backend's memory that outlive a run: weights, moments, caches. Programs bind to them by name. */
 export class Store {
@@ -35,22 +37,24 @@ export class Store {
   }
 
   /**
-   * Adds zeroed tensors one after the other in one buffer, each on an aligned offset; with `flatName` the whole range is
-   * also one flat tensor of that name, its length returned. The padding between tensors is part of it and stays
-   * whatever is written there (zero under AdamW with zero gradients).
+   * Adds zeroed tensors of one type one after the other in one buffer, each on an aligned offset; with `flatName` the whole
+   * range is also one flat tensor of that name, its length returned. The padding between tensors is part of it and stays
+   * whatever is written there (zero under AdamW with zero gradients). Ranges of tensors of the same shapes have the same
+   * layout, in elements, whatever their type.
    */
   addRange(types: readonly NamedType[], flatName?: string): number {
-    const bytes = types.reduce((total, type) => total + align(byteLength(type)), 0);
-    const buffer = this.backend.allocate(bytes);
+    const dtype = types[0]?.dtype ?? "f32";
+    if (types.some((type) => type.dtype !== dtype)) throw new Error(`tensors of one range must be of one type`);
+    const lengths = types.map(({ shape }) => Math.ceil(size(shape) / PADDED_TO) * PADDED_TO);
+    const length = lengths.reduce((total, n) => total + n, 0);
+    const buffer = this.backend.allocate(length * byteSize(dtype));
     this.#buffers.push(buffer);
     let offset = 0;
-    for (const { name, shape, dtype } of types) {
+    types.forEach(({ name, shape }, i) => {
       this.#set(name, { shape, dtype, buffer, offset });
-      offset += align(byteLength({ shape, dtype }));
-    }
+      offset += lengths[i]! * byteSize(dtype);
+    });
     if (flatName === undefined) return 0;
-    const dtype = types[0]?.dtype ?? "f32";
-    const length = bytes / (dtype === "f64" ? 8 : 4);
     this.#set(flatName, { shape: [length], dtype, buffer, offset: 0 });
     return length;
   }
@@ -68,21 +72,20 @@ export class Store {
     return this.#get(name);
   }
 
-  /** Overwrites the whole tensor. */
-  async write(name: string, values: TypedArray): Promise<void> {
+  /** Overwrites the whole tensor. A bf16 tensor takes f32 values, which are rounded to nearest even, or raw bits. */
+  async write(name: string, values: TypedArray | Uint16Array): Promise<void> {
     const tensor = this.#get(name);
-    if (values.byteLength !== byteLength(tensor)) {
-      throw new Error(
-        `'${name}' is ${formatType(tensor)}, got ${values.length} elements of ${values.BYTES_PER_ELEMENT} bytes`,
-      );
+    if (values.length !== size(tensor.shape) || !isOf(values, tensor.dtype)) {
+      throw new Error(`'${name}' is ${formatType(tensor)}, got ${values.constructor.name}(${values.length})`);
     }
-    await this.backend.write(tensor.buffer, tensor.offset, values);
+    await this.backend.write(tensor.buffer, tensor.offset, encode(values, tensor.dtype));
   }
 
+  /** The tensor's values; those of bf16 as f32. */
   async read(name: string): Promise<TypedArray> {
     const tensor = this.#get(name);
     const bytes = await this.backend.read(tensor.buffer, tensor.offset, byteLength(tensor));
-    return viewOf(bytes.buffer, bytes.byteOffset, tensor.dtype, size(tensor.shape));
+    return decode(bytes, tensor.dtype, size(tensor.shape));
   }
 
   /** Frees all buffers; the store is empty afterwards. */

@@ -1,4 +1,4 @@
-import { type Attrs, Graph, type OpName, ops, ShapeError } from "@slayer/tensor";
+import { type Attrs, type DType, Graph, type OpName, ops, ShapeError } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
 
 /** "f32 2,3" */
@@ -32,7 +32,12 @@ const wrong: Record<OpName, Wrong[]> = {
     },
   ],
   add: [{ operands: ["f32 2,3", "f32 6"], message: "wanted two operands of one type, got f32[2,3], f32[6]" }],
-  add_bias: [{ operands: ["f32 2,3", "f32 2"], message: "wanted x [..., D], b [D] of one type, got f32[2,3], f32[2]" }],
+  add_bias: [
+    {
+      operands: ["f32 2,3", "f32 2"],
+      message: "wanted x [..., D], b [D] of one type, or f32 and bf16, got f32[2,3], f32[2]",
+    },
+  ],
   attention: [
     {
       operands: ["f32 1,4,8", "f32 1,5,4", "f32 1,5,4"],
@@ -97,6 +102,16 @@ const wrong: Record<OpName, Wrong[]> = {
   clip_factor: [
     { operands: ["f32 2", "f32 1"], attrs: { maxNorm: 1 }, message: "wanted two scalars, got f32[2], f32[1]" },
   ],
+  copy: [
+    {
+      operands: ["bf16 4", "f32 5"],
+      message: "wanted two operands of one shape and of one type, or f32 and bf16, got bf16[4], f32[5]",
+    },
+    {
+      operands: ["bf16 4", "f64 4"],
+      message: "wanted two operands of one shape and of one type, or f32 and bf16, got bf16[4], f64[4]",
+    },
+  ],
   embedding: [{ operands: ["f32 9,4", "f32 3"], message: "wanted table [..., D], ids i32, got f32[9,4], f32[3]" }],
   embedding_backward: [
     {
@@ -142,13 +157,17 @@ const wrong: Record<OpName, Wrong[]> = {
       attrs: { transposeA: true, transposeB: true },
       message: "wanted the same inner extent, not 3 and 4, got f32[3,2], f32[5,4]",
     },
-    { operands: ["f32 2,3", "f64 3,5"], attrs: noDims, message: "wanted operands of one type, got f32[2,3], f64[3,5]" },
+    {
+      operands: ["f32 2,3", "f64 3,5"],
+      attrs: noDims,
+      message: "wanted operands of one type, or f32 and bf16, got f32[2,3], f64[3,5]",
+    },
   ],
   rmsnorm: [
     {
       operands: ["f32 2,4", "f32 2"],
       attrs: { eps: 1e-5 },
-      message: "wanted x [..., D], w [D] of one type, got f32[2,4], f32[2]",
+      message: "wanted x [..., D], w [D] of one type, or f32 and bf16, got f32[2,4], f32[2]",
     },
   ],
   rmsnorm_backward_input: [
@@ -195,7 +214,7 @@ describe("an op given operands that don't fit says what it wanted and what came"
   it.each(listed)("$op: $message", ({ op, operands, attrs, message }) => {
     const g = new Graph();
     const tensors = operands.map((type, i) => {
-      const [dtype, shape] = type.split(" ") as ["f32" | "f64" | "i32", string];
+      const [dtype, shape] = type.split(" ") as [DType, string];
       return g.state(`t${i}`, shape.split(",").map(Number), dtype);
     });
     const apply = () => g.apply(op, tensors, attrs);

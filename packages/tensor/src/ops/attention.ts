@@ -1,4 +1,4 @@
-import type { TypedArray } from "../dtype.js";
+import { accumulatorOf, type TypedArray } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { operandBytes, type Attrs, type OpDefinition, type View } from "../op.js";
 import { expectShape, sameDType, size, type TensorType } from "../shape.js";
@@ -12,7 +12,7 @@ export { attentionBackwardOp };
  *   o_i = Σ_j softmax_j(q_i·k_j·scale) v_j   over the keys j that row i may see.
  * Row i stands at position offset + i (offset 0 unless given, then i32 [1]: the tokens already in the cache); it sees key j
  * where j ≤ offset + i, j > offset + i − window (window 0: no bound) and, with segments i32 [B, S], where the
- * segments of i and j are equal. Also yields the log-sum-exp [B, H, T] for the backward op. No T×T matrix is stored.
+ * segments of i and j are equal. Also yields the log-sum-exp [B, H, T], f32 for bf16, for the backward op. No T×T matrix is stored.
  */
 export function attention(
   q: Tensor,
@@ -73,7 +73,7 @@ export const attentionOp: OpDefinition = {
     }
     return [
       { shape: q!.shape, dtype: q!.dtype },
-      { shape: [B, H, T], dtype: q!.dtype },
+      { shape: [B, H, T], dtype: accumulatorOf(q!.dtype) },
     ];
   },
 

@@ -1,21 +1,22 @@
+import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, sameDType } from "../shape.js";
+import { columns, compatible, expectShape, rows } from "../shape.js";
 
 /** y [..., D] = x [..., D] + b [D]. */
 export function addBias(x: Tensor, b: Tensor): Tensor {
   return x.graph.apply("add_bias", [x, b])[0]!;
 }
 
-/** s [D] = sum of x [..., D] over all leading dims: the gradient of a bias. */
+/** s [D] = sum of x [..., D] over all leading dims, f32 for bf16: the gradient of a bias. */
 function sumRows(x: Tensor): Tensor {
   return x.graph.apply("sum_rows", [x])[0]!;
 }
 
 export const addBiasOp: OpDefinition = {
   infer([x, b]) {
-    const ok = b!.shape.length === 1 && b!.shape[0] === columns(x!.shape) && sameDType(x!, b!);
-    expectShape(ok, "add_bias", "x [..., D], b [D] of one type", x!, b!);
+    const ok = b!.shape.length === 1 && b!.shape[0] === columns(x!.shape) && compatible(x!, b!);
+    expectShape(ok, "add_bias", "x [..., D], b [D] of one type, or f32 and bf16", x!, b!);
     return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   cost: ([x, b], [y]) => elementwiseCost(1, y!, [x!, b!, y!]),
@@ -30,7 +31,7 @@ export const addBiasOp: OpDefinition = {
 };
 
 export const sumRowsOp: OpDefinition = {
-  infer: ([x]) => [{ shape: [columns(x!.shape)], dtype: x!.dtype }],
+  infer: ([x]) => [{ shape: [columns(x!.shape)], dtype: accumulatorOf(x!.dtype) }],
   cost: ([x], [s]) => elementwiseCost(1, x!, [x!, s!]),
   reference([x], [s]) {
     const d = columns(x!.shape);

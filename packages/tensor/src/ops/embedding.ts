@@ -1,16 +1,20 @@
+import { accumulatorOf, byteSize } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { operandBytes, type OpDefinition } from "../op.js";
 import { columns, expectShape, rows, size } from "../shape.js";
 
-/** y [..., D] = table [V, D] at ids i32 [...]. Ids outside 0..V-1 are an error in the reference executor. */
-export function embedding(table: Tensor, ids: Tensor): Tensor {
-  return table.graph.apply("embedding", [table, ids])[0]!;
+/**
+ * y [..., D] = table [V, D] at ids i32 [...]. Ids outside 0..V-1 are an error in the reference executor. y is of the table's
+ * type, or f32 if that is bf16 and `f32` asks for it.
+ */
+export function embedding(table: Tensor, ids: Tensor, f32 = false): Tensor {
+  return table.graph.apply("embedding", [table, ids], f32 ? { f32 } : {})[0]!;
 }
 
 export const embeddingOp: OpDefinition = {
-  infer([table, ids]) {
+  infer([table, ids], { f32 }) {
     expectShape(ids!.dtype === "i32", "embedding", "table [..., D], ids i32", table!, ids!);
-    return [{ shape: [...ids!.shape, columns(table!.shape)], dtype: table!.dtype }];
+    return [{ shape: [...ids!.shape, columns(table!.shape)], dtype: f32 ? accumulatorOf(table!.dtype) : table!.dtype }];
   },
   // Only the rows asked for are read.
   cost: (_, [y]) => ({ flops: 0, matmulFlops: 0, bytes: 2 * operandBytes(y!) }),
@@ -31,15 +35,15 @@ export const embeddingOp: OpDefinition = {
   },
 };
 
-/** dtable [rows, D]: row v = Σ of dy over the positions whose id is v. Operands dy [..., D], ids i32. */
+/** dtable [rows, D]: row v = Σ of dy over the positions whose id is v; f32 for bf16. Operands dy [..., D], ids i32. */
 export const embeddingBackwardOp: OpDefinition = {
   infer([dy, ids], { rows: v }) {
     const ok = ids!.dtype === "i32" && size(ids!.shape) === rows(dy!.shape);
     expectShape(ok, "embedding_backward", "dy [..., D], ids i32 [...]", dy!, ids!);
-    return [{ shape: [v as number, columns(dy!.shape)], dtype: dy!.dtype }];
+    return [{ shape: [v as number, columns(dy!.shape)], dtype: accumulatorOf(dy!.dtype) }];
   },
   cost: ([dy, ids], [dtable]) => ({
-    flops: operandBytes(dy!) / (dy!.dtype === "f64" ? 8 : 4),
+    flops: operandBytes(dy!) / byteSize(dy!.dtype),
     matmulFlops: 0,
     bytes: operandBytes(dy!, ids!, dtable!),
   }),

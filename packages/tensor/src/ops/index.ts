@@ -8,7 +8,7 @@ import { matmulOp } from "./matmul.js";
 import { adamwOp, clipFactorOp, sumOfSquaresOp } from "./optimizer.js";
 import { rmsnormBackwardInputOp, rmsnormBackwardWeightOp, rmsnormOp } from "./rmsnorm.js";
 import { ropeOp } from "./rope.js";
-import { accumulateOp, cacheWriteOp, clearOp } from "./state.js";
+import { accumulateOp, cacheWriteOp, clearOp, copyOp } from "./state.js";
 import { broadcastOp, fillOp, sumOp } from "./sum.js";
 import { swigluBackwardOp, swigluOp } from "./swiglu.js";
 
@@ -24,6 +24,7 @@ export const ops = {
   cache_write: cacheWriteOp,
   clear: clearOp,
   clip_factor: clipFactorOp,
+  copy: copyOp,
   embedding: embeddingOp,
   embedding_backward: embeddingBackwardOp,
   fill: fillOp,

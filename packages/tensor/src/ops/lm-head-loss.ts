@@ -1,7 +1,7 @@
-import type { TypedArray } from "../dtype.js";
+import { accumulatorOf, type TypedArray } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { operandBytes, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, sameDType, size } from "../shape.js";
+import { columns, compatible, expectShape, rows, size } from "../shape.js";
 import { matmulF64, packF64, transposed } from "./matmul-loops.js";
 
 /** Targets of this value are not scored: loss and gradient 0 there. (As PyTorch's cross_entropy.) */
@@ -9,7 +9,8 @@ export const IGNORE_TARGET = -100;
 
 /**
  * LM head and cross-entropy in one: nll[n] = logsumexp_v(h_n·W_v) − h_n·W_{target n}, in nats; 0 where the target is
- * IGNORE_TARGET. h [..., D], W [V, D], targets i32 [...]; nll [N]. Also yields the log-sum-exp [N] for the backward op.
+ * IGNORE_TARGET. h [..., D], W [V, D], targets i32 [...]; nll [N]. Also yields the log-sum-exp [N] for the backward op; both
+ * are f32 for bf16.
  * The logits [N, V] are never stored: the reference takes a panel of rows at a time, and so does its backward.
  */
 export function lmHeadLoss(h: Tensor, w: Tensor, targets: Tensor): Tensor {
@@ -39,7 +40,7 @@ function forEachPanel(
 
 export const lmHeadLossOp: OpDefinition = {
   infer([h, w, targets]) {
-    const types = sameDType(h!, w!) && targets!.dtype === "i32";
+    const types = compatible(h!, w!) && targets!.dtype === "i32";
     const ok = types && columns(h!.shape) === columns(w!.shape) && w!.shape.length === 2;
     expectShape(
       ok && size(targets!.shape) === rows(h!.shape),
@@ -49,7 +50,7 @@ export const lmHeadLossOp: OpDefinition = {
       w!,
       targets!,
     );
-    const perToken = { shape: [rows(h!.shape)], dtype: h!.dtype };
+    const perToken = { shape: [rows(h!.shape)], dtype: accumulatorOf(h!.dtype) };
     return [perToken, perToken];
   },
   cost([h, w, targets], [nll, lse]) {
@@ -91,13 +92,15 @@ export const lmHeadLossOp: OpDefinition = {
  */
 export const lmHeadLossBackwardOp: OpDefinition = {
   infer([dnll, h, w, targets, lse], { hidden, weight }) {
-    const dtype = h!.dtype;
     const n = rows(h!.shape);
     const perToken = [dnll!, targets!, lse!].every((t) => size(t.shape) === n) && targets!.dtype === "i32";
     const ok = perToken && w!.shape.length === 2 && columns(h!.shape) === columns(w!.shape);
     const wanted = "dnll [N], h [..., D], W [V, D], targets i32 [...], log-sum-exp [N]";
     expectShape(ok, "lm_head_loss_backward", wanted, dnll!, h!, w!, targets!, lse!);
-    return [...(hidden ? [{ shape: h!.shape, dtype }] : []), ...(weight ? [{ shape: w!.shape, dtype }] : [])];
+    return [
+      ...(hidden ? [{ shape: h!.shape, dtype: h!.dtype }] : []),
+      ...(weight ? [{ shape: w!.shape, dtype: accumulatorOf(h!.dtype) }] : []),
+    ];
   },
   // Computing the logits again is work, but not model FLOPs.
   cost(inputs, outputs, { hidden, weight }) {

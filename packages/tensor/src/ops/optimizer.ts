@@ -1,3 +1,4 @@
+import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
 import { expectShape, sameDType, sameShape, size } from "../shape.js";
@@ -31,7 +32,7 @@ export function adamw(
 }
 
 export const sumOfSquaresOp: OpDefinition = {
-  infer: ([x]) => [{ shape: [1], dtype: x!.dtype }],
+  infer: ([x]) => [{ shape: [1], dtype: accumulatorOf(x!.dtype) }],
   cost: ([x], [s]) => elementwiseCost(2, x!, [x!, s!]),
   reference([x], [s]) {
     let total = 0;

@@ -1,10 +1,11 @@
+import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, sameDType, sameMatrix, size } from "../shape.js";
+import { columns, compatible, expectShape, rows, sameMatrix, size } from "../shape.js";
 
 /**
  * RMSNorm (Zhang & Sennrich 2019): y = x · r · w with r = (mean(x²) + eps)^(-1/2) per row.
- * x [..., D], w [D]. Also yields r [rows], which the backward ops reuse.
+ * x [..., D], w [D]. Also yields r [rows], f32 for bf16, which the backward ops reuse.
  */
 export function rmsnorm(x: Tensor, w: Tensor, eps: number): Tensor {
   return x.graph.apply("rmsnorm", [x, w], { eps })[0]!;
@@ -12,11 +13,11 @@ export function rmsnorm(x: Tensor, w: Tensor, eps: number): Tensor {
 
 export const rmsnormOp: OpDefinition = {
   infer([x, w]) {
-    const ok = w!.shape.length === 1 && w!.shape[0] === columns(x!.shape) && sameDType(x!, w!);
-    expectShape(ok, "rmsnorm", "x [..., D], w [D] of one type", x!, w!);
+    const ok = w!.shape.length === 1 && w!.shape[0] === columns(x!.shape) && compatible(x!, w!);
+    expectShape(ok, "rmsnorm", "x [..., D], w [D] of one type, or f32 and bf16", x!, w!);
     return [
       { shape: x!.shape, dtype: x!.dtype },
-      { shape: [rows(x!.shape)], dtype: x!.dtype },
+      { shape: [rows(x!.shape)], dtype: accumulatorOf(x!.dtype) },
     ];
   },
   cost: ([x, w], [y, r]) => elementwiseCost(4, x!, [x!, w!, y!, r!]),
@@ -69,7 +70,7 @@ export const rmsnormBackwardWeightOp: OpDefinition = {
   infer([dy, x, r]) {
     const ok = sameMatrix(dy!.shape, x!.shape) && size(r!.shape) === rows(dy!.shape);
     expectShape(ok, "rmsnorm_backward_weight", "dy and x [..., D], r [rows]", dy!, x!, r!);
-    return [{ shape: [columns(dy!.shape)], dtype: dy!.dtype }];
+    return [{ shape: [columns(dy!.shape)], dtype: accumulatorOf(dy!.dtype) }];
   },
   cost: ([dy, x, r], [dw]) => elementwiseCost(3, x!, [dy!, x!, r!, dw!]),
   reference([dy, x, r], [dw]) {

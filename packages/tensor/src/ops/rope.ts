@@ -1,11 +1,12 @@
+import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, expectShape, rows, sameDType, size } from "../shape.js";
+import { columns, expectShape, rows, size } from "../shape.js";
 
 /**
  * Rotary position embedding (Su et al. 2021) in the half-split layout of Llama checkpoints: in each head of size E, the
  * pair (x_i, x_{i+E/2}) is rotated by the angle position·frequency_i.
- * x [B, T, H·E], positions i32 [B, T], frequencies [E/2]. Its gradient is the inverse rotation.
+ * x [B, T, H·E], positions i32 [B, T], frequencies [E/2] (f32 for bf16). Its gradient is the inverse rotation.
  */
 export function rope(x: Tensor, positions: Tensor, frequencies: Tensor, inverse = false): Tensor {
   return x.graph.apply("rope", [x, positions, frequencies], { inverse })[0]!;
@@ -16,7 +17,7 @@ export const ropeOp: OpDefinition = {
     const ok =
       rows(x!.shape) === size(positions!.shape) &&
       positions!.dtype === "i32" &&
-      sameDType(x!, frequencies!) &&
+      frequencies!.dtype === accumulatorOf(x!.dtype) &&
       columns(x!.shape) % (2 * size(frequencies!.shape)) === 0;
     expectShape(ok, "rope", "x [B,T,H·E], positions i32 [B,T], frequencies [E/2]", x!, positions!, frequencies!);
     return [{ shape: x!.shape, dtype: x!.dtype }];

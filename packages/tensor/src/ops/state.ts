@@ -1,6 +1,11 @@
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, operandBytes, type OpDefinition } from "../op.js";
-import { expectShape, sameDType, sameShape, size } from "../shape.js";
+import { compatible, expectShape, sameDType, sameShape, size } from "../shape.js";
+
+/** target = x, in place, in the target's type: f32 masters rounded to bf16 working copies, to nearest even. */
+export function copy(target: Tensor, x: Tensor): void {
+  target.graph.apply("copy", [target, x]);
+}
 
 /** target += x, in place; target is state. Gradient accumulation over micro-batches. */
 export function accumulate(target: Tensor, x: Tensor): void {
@@ -29,6 +34,19 @@ export const accumulateOp: OpDefinition = {
   cost: ([target, x]) => elementwiseCost(1, x!, [target!, target!, x!]),
   reference([target, x]) {
     for (let i = 0; i < x!.data.length; i++) target!.data[i]! += x!.data[i]!;
+  },
+};
+
+export const copyOp: OpDefinition = {
+  mutates: [0],
+  infer([target, x]) {
+    const ok = sameShape(target!.shape, x!.shape) && compatible(target!, x!);
+    expectShape(ok, "copy", "two operands of one shape and of one type, or f32 and bf16", target!, x!);
+    return [];
+  },
+  cost: ([target, x]) => elementwiseCost(0, x!, [target!, x!]),
+  reference([target, x]) {
+    target!.data.set(x!.data);
   },
 };
 

@@ -1,8 +1,9 @@
+import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
 import { expectShape, ShapeError, size, type Shape } from "../shape.js";
 
-/** s [1] = sum of all elements of x. */
+/** s [1] = sum of all elements of x, f32 for bf16. */
 export function sum(x: Tensor): Tensor {
   return x.graph.apply("sum", [x])[0]!;
 }
@@ -28,7 +29,7 @@ function shapeFrom(op: string, attrs: Readonly<Record<string, number | boolean>>
 }
 
 export const sumOp: OpDefinition = {
-  infer: ([x]) => [{ shape: [1], dtype: x!.dtype }],
+  infer: ([x]) => [{ shape: [1], dtype: accumulatorOf(x!.dtype) }],
   cost: ([x], [s]) => elementwiseCost(1, x!, [x!, s!]),
   gradient: ({ inputType, outputGradient, needs }) => [
     needs(0) ? broadcast(outputGradient(0), inputType(0).shape) : undefined,
