@@ -1,6 +1,6 @@
 // What worker.cc calls, once per instruction set: the kernel, and the loop that measures the peak.
-#include "fma_peak.h"
 #include "../../../kernels/cpu/kernel.h"
+#include "../../../kernels/cpu/peaks.h"
 #include "isa_entry.h"
 
 namespace slayer::SLAYER_ISA {
@@ -8,8 +8,6 @@ namespace slayer::SLAYER_ISA {
 void matmul(const Call& call, Pool& pool);
 
 extern const IsaEntry kEntry;
-const IsaEntry kEntry{kLanes, matmul, [](int64_t rounds, float x, int64_t& operations) {
-                        return fma_chains(rounds, x, operations);
-                      }};
+const IsaEntry kEntry{kLanes, matmul, [](int64_t rounds, float x, float& sum) { return fma_chains(rounds, x, sum); }};
 
 }  // namespace slayer::SLAYER_ISA

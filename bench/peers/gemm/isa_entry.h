@@ -7,7 +7,7 @@ namespace slayer {
 struct IsaEntry {
   int lanes;
   KernelFunction matmul;
-  float (*fma_chains)(int64_t rounds, float x, int64_t& operations);
+  double (*fma_chains)(int64_t rounds, float x, float& sum);
 };
 
 }  // namespace slayer

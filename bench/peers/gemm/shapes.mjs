@@ -1,4 +1,4 @@
-/** The products of training: a linear layer with `input` and `output` features on 1,024 tokens. */
+/** The products of training (a linear layer with `input` and `output` features on 1,024 tokens), of decoding and of short prompts. */
 
 /** @typedef {{ layout: "NT" | "NN" | "TN", m: number, n: number, k: number }} Shape */
 
@@ -34,5 +34,10 @@ export function requests(layers) {
     /** @type {Shape} */ ({ layout: "NT", m, n: 4096, k: 2048 }),
     /** @type {Shape} */ ({ layout: "NN", m, n: 4096, k: 2048 }),
   ]);
-  return [...training, ...decoding];
+  // Prompts of 16 to 64 tokens: B is packed for few rows of A.
+  const prefill = [16, 32, 64].flatMap((m) => [
+    /** @type {Shape} */ ({ layout: "NT", m, n: 768, k: 768 }),
+    /** @type {Shape} */ ({ layout: "NT", m, n: 4096, k: 2048 }),
+  ]);
+  return [...training, ...decoding, ...prefill];
 }

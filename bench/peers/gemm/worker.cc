@@ -136,14 +136,15 @@ void print(const std::vector<double>& values) {
 
 std::vector<double> peak(Clock clock, const IsaEntry& isa, slayer::Pool& pool, double seconds) {
   constexpr int64_t kRounds = 100000;
-  std::vector<int64_t> operations(static_cast<size_t>(pool.threads()));
+  std::vector<double> operations(static_cast<size_t>(pool.threads()));
   volatile float x = 0.999f;
   auto task = [&](int64_t t, int) {
-    volatile float unused = isa.fma_chains(kRounds, x, operations[static_cast<size_t>(t)]);
-    (void)unused;
+    float sum = 0;
+    operations[static_cast<size_t>(t)] = isa.fma_chains(kRounds, x, sum);
+    [[maybe_unused]] volatile float kept = sum;
   };
   std::vector<double> rates = sample(clock, seconds, [&] { pool.run(pool.threads(), task); });
-  for (double& rate : rates) rate = static_cast<double>(operations[0] * pool.threads()) / rate;
+  for (double& rate : rates) rate = operations[0] * pool.threads() / rate;
   return rates;
 }
 

@@ -7,6 +7,7 @@ namespace slayer {
   namespace isa {                         \
   extern const KernelEntry kKernels[];    \
   extern const size_t kKernelCount;       \
+  extern const PeakLoops kPeakLoops;      \
   }
 #define X(isa) SLAYER_DECLARE_TABLE(isa)
 SLAYER_ISAS
@@ -42,7 +43,7 @@ namespace {
 std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
 #define X(isa) \
-  if (has_##isa()) isas.push_back({#isa, {isa::kKernels, isa::kKernelCount}});
+  if (has_##isa()) isas.push_back({#isa, {isa::kKernels, isa::kKernelCount}, isa::kPeakLoops});
   SLAYER_ISAS
 #undef X
   return isas;

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "../../../kernels/cpu/kernel.h"
+#include "peaks.h"
 
 namespace slayer {
 
 struct Isa {
   std::string_view name;
   std::span<const KernelEntry> kernels;
+  PeakLoops peaks;
 
   // Null where there is no kernel for the op.
   KernelFunction find(std::string_view op) const {

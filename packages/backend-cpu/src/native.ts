@@ -6,6 +6,8 @@ import { join } from "node:path";
 export interface NativeAddon {
   /** The instruction sets that this processor has code for, fastest first, with the ops of each. */
   isas(): readonly { readonly name: string; readonly ops: readonly string[] }[];
+  /** Rates per second, one per sample, of all threads together. Blocks for about twice `seconds`. */
+  measurePeaks(isa: string, threads: number, bytes: number, seconds: number): { fma: Float64Array; copy: Float64Array };
   readonly Buffer: new (bytes: number) => NativeBuffer;
   readonly Session: new (isa: string, threads: number) => NativeSession;
 }
