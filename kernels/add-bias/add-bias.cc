@@ -1,4 +1,4 @@
-// add_bias: y [M, D] = x [M, D] + b [D], b added to each row. Rows go to the threads.
+// add_bias: y [M, D] = x [M, D] + b [D] (f32 or bf16), b added to each row. Rows go to the threads.
 // sum_rows: s [D] = Σ over the M rows of x [M, D], in blocks of rows (see sum_of_rows).
 #include "../cpu/kernel.h"
 #include "../cpu/loops.h"
@@ -7,15 +7,16 @@ namespace slayer::SLAYER_ISA {
 
 void add_bias(const Call& call, Pool& pool) {
   const float* const x = call.in[0].f32();
-  const float* const b = call.in[1].f32();
   float* const y = call.out[0].f32();
   const int64_t D = call.in[0].columns();
-  parallel_ranges(pool, call.in[0].rows(), row_grain(D), [=](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row++) {
-      in_vectors(0, D, [=](int64_t j, auto at) {
-        at.store(y + row * D + j, at.load(x + row * D + j) + at.load(b + j));
-      });
-    }
+  call.in[1].with_floats([&](const auto* b) {
+    parallel_ranges(pool, call.in[0].rows(), row_grain(D), [=](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; row++) {
+        in_vectors(0, D, [=](int64_t j, auto at) {
+          at.store(y + row * D + j, at.load(x + row * D + j) + at.load(b + j));
+        });
+      }
+    });
   });
 }
 

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernel.h"
+
 #ifndef SLAYER_ISA
 #error "SLAYER_ISA must name the instruction set this file is compiled for: avx512, avx2, neon or portable"
 #endif
@@ -32,6 +34,8 @@ constexpr int kRegisters = 16;
 // kLanes floats, and as many 32-bit integers (what a comparison of two Vec gives: 0 or −1 per lane).
 typedef float Vec __attribute__((vector_size(kLanes * 4), may_alias));
 typedef int32_t IVec __attribute__((vector_size(kLanes * 4), may_alias));
+typedef uint32_t UVec __attribute__((vector_size(kLanes * 4), may_alias));
+typedef uint16_t HVec __attribute__((vector_size(kLanes * 2), may_alias));
 
 #define SLAYER_INLINE inline __attribute__((always_inline))
 
@@ -53,6 +57,48 @@ SLAYER_INLINE Vec load_part(const float* p, int64_t n, float fill = 0) {
 }
 
 SLAYER_INLINE void store_part(float* p, Vec v, int64_t n) { std::memcpy(p, &v, static_cast<size_t>(n) * 4); }
+
+// bf16 is the upper half of an f32, so widening is exact.
+SLAYER_INLINE Vec widen(HVec bits) { return (Vec)(__builtin_convertvector(bits, UVec) << 16); }
+
+// To the nearest bf16, to even where two are as near; NaN stays NaN, and quiet.
+SLAYER_INLINE HVec narrow(Vec v) {
+  const UVec bits = (UVec)v;
+  const UVec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const UVec quiet = (bits >> 16) | 0x40;
+  return __builtin_convertvector(v == v ? rounded : quiet, HVec);
+}
+
+SLAYER_INLINE Vec load(const Bf16* p) {
+  HVec bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return widen(bits);
+}
+
+SLAYER_INLINE void store(Bf16* p, Vec v) {
+  const HVec bits = narrow(v);
+  std::memcpy(p, &bits, sizeof bits);
+}
+
+SLAYER_INLINE Vec load_part(const Bf16* p, int64_t n) {
+  HVec bits{};
+  std::memcpy(&bits, p, static_cast<size_t>(n) * 2);
+  return widen(bits);
+}
+
+SLAYER_INLINE void store_part(Bf16* p, Vec v, int64_t n) {
+  const HVec bits = narrow(v);
+  std::memcpy(p, &bits, static_cast<size_t>(n) * 2);
+}
+
+// One element.
+SLAYER_INLINE float widen(float x) { return x; }
+SLAYER_INLINE float widen(Bf16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
 
 // a·b + c: contracted to one instruction where the unit has it (-ffp-contract=fast).
 SLAYER_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }

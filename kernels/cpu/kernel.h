@@ -12,7 +12,12 @@
 
 namespace slayer {
 
-enum class DType : uint8_t { f32, i32 };
+enum class DType : uint8_t { f32, bf16, i32 };
+
+// A number stored in bf16: the upper half of an f32. Kernels compute in f32; isa.h loads and stores it as such.
+struct Bf16 {
+  uint16_t bits;
+};
 
 // A contiguous row-major tensor in memory. Data need be aligned to its element only.
 struct Operand {
@@ -21,7 +26,14 @@ struct Operand {
   std::vector<int64_t> shape;
 
   float* f32() const { return static_cast<float*>(data); }
+  Bf16* bf16() const { return static_cast<Bf16*>(data); }
   int32_t* i32() const { return static_cast<int32_t*>(data); }
+  // f(float*) or f(Bf16*): for operands that may be stored either way.
+  template <class F>
+  __attribute__((always_inline)) void with_floats(F f) const {
+    if (dtype == DType::bf16) f(bf16());
+    else f(f32());
+  }
   // Number of elements.
   __attribute__((always_inline)) int64_t size() const {
     int64_t n = 1;

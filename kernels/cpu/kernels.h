@@ -14,6 +14,7 @@
   X(cache_write)             \
   X(clear)                   \
   X(clip_factor)             \
+  X(copy)                    \
   X(embedding)               \
   X(embedding_backward)      \
   X(fill)                    \

@@ -14,15 +14,19 @@ constexpr int64_t kElementGrain = 16384;
 // The rows of a matrix [.., columns] that hold as many.
 SLAYER_INLINE int64_t row_grain(int64_t columns) { return std::max<int64_t>(1, kElementGrain / columns); }
 
-// How a vector meets memory: whole, or its first n lanes at the end of a range (the others are 0).
+// How a vector meets memory, of floats or Bf16: whole, or its first n lanes at the end of a range (the others are 0).
 struct Whole {
-  SLAYER_INLINE Vec load(const float* p) const { return SLAYER_ISA::load(p); }
-  SLAYER_INLINE void store(float* p, Vec v) const { SLAYER_ISA::store(p, v); }
+  template <class E>
+  SLAYER_INLINE Vec load(const E* p) const { return SLAYER_ISA::load(p); }
+  template <class E>
+  SLAYER_INLINE void store(E* p, Vec v) const { SLAYER_ISA::store(p, v); }
 };
 struct Part {
   int64_t n;
-  SLAYER_INLINE Vec load(const float* p) const { return load_part(p, n); }
-  SLAYER_INLINE void store(float* p, Vec v) const { store_part(p, v, n); }
+  template <class E>
+  SLAYER_INLINE Vec load(const E* p) const { return load_part(p, n); }
+  template <class E>
+  SLAYER_INLINE void store(E* p, Vec v) const { store_part(p, v, n); }
 };
 
 // f(i, access) for begin, begin + kLanes, … < end, where access loads and stores what belongs to the range.

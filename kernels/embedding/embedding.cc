@@ -1,4 +1,4 @@
-// embedding: y [M, D] = rows of table [V, D] at ids [M]. Positions go to the threads.
+// embedding: y [M, D] = rows of table [V, D] (f32, or bf16 with the attribute f32) at ids [M]. Positions go to the threads.
 //
 // embedding_backward: dtable [V, D], row v = Σ of dy [M, D] over the positions whose id is v. Positions are sorted by id first
 // (counting, stable), so that each row of the table is one task's alone and its sum is made in the order of positions.
@@ -19,13 +19,17 @@ static void check_ids(const Operand& ids, int64_t V) {
 }
 
 void embedding(const Call& call, Pool& pool) {
-  const float* const table = call.in[0].f32();
   const int64_t D = call.in[0].columns();
   const int32_t* const ids = call.in[1].i32();
   float* const y = call.out[0].f32();
   check_ids(call.in[1], call.in[0].rows());
-  parallel_ranges(pool, call.in[1].size(), row_grain(D), [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) std::copy_n(table + ids[i] * D, D, y + i * D);
+  call.in[0].with_floats([&](const auto* table) {
+    parallel_ranges(pool, call.in[1].size(), row_grain(D), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) {
+        const auto* const row = table + ids[i] * D;
+        in_vectors(0, D, [=](int64_t j, auto at) { at.store(y + i * D + j, at.load(row + j)); });
+      }
+    });
   });
 }
 

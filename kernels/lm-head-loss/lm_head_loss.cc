@@ -1,6 +1,6 @@
 // LM head and cross-entropy in one: nll_n = logsumexp_v(h_n·W_v) − h_n·W_target, in nats; 0 where the target is ignored.
 //
-//   h [..., D] = [N, D]   W [V, D]   targets i32 [N]   nll, lse [N]
+//   h [..., D] = [N, D]   W [V, D] (f32 or bf16)   targets i32 [N]   nll, lse [N]
 //
 // The logits [N, V] never exist. A task multiplies some rows of h with kColumns rows of W, and reduces the panel of logits to
 // m = max and l = Σ exp(logit − m) per row; the parts of a row are then joined in order of the vocabulary.
@@ -31,11 +31,9 @@ Part reduce(const float* logits, int64_t n) {
   return {m, sum(total)};
 }
 
-}  // namespace
-
-void lm_head_loss(const Call& call, Pool& pool) {
+template <class W>
+void loss(const Call& call, Pool& pool, const W* w) {
   const float* h = call.in[0].f32();
-  const float* w = call.in[1].f32();
   const int32_t* targets = call.in[2].i32();
   float* nll = call.out[0].f32();
   float* lse = call.out[1].f32();
@@ -74,6 +72,12 @@ void lm_head_loss(const Call& call, Pool& pool) {
     }
   };
   parallel_ranges(pool, N, 64, join);
+}
+
+}  // namespace
+
+void lm_head_loss(const Call& call, Pool& pool) {
+  call.in[1].with_floats([&](const auto* w) { loss(call, pool, w); });
 }
 
 }  // namespace slayer::SLAYER_ISA

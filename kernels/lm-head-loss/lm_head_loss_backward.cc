@@ -1,6 +1,6 @@
 // Gradient of the LM head's loss. With g_nv = dnll_n (exp(h_n·W_v − lse_n) − [v = target n]), 0 where the target is ignored:
 //
-//   dh = g·W      dW = gᵀ·h      dnll, lse [N]   h, dh [..., D] = [N, D]   W, dW [V, D]   targets i32 [N]
+//   dh = g·W      dW = gᵀ·h      dnll, lse [N]   h, dh [..., D] = [N, D]   W (f32 or bf16), dW [V, D]   targets i32 [N]
 //
 // Of g [N, V] a slab exists at a time, at most kRows × kColumns, shared by all threads: it is computed in tiles (the logits once
 // more), then multiplied in both ways, in tasks that each own rows of dW or of dh. Sums over slabs are made in their order.
@@ -22,12 +22,10 @@ void gradient(float* logits, int64_t n, float dnll, float lse, int64_t target) {
   if (target >= 0 && target < n) logits[target] -= dnll;
 }
 
-}  // namespace
-
-void lm_head_loss_backward(const Call& call, Pool& pool) {
+template <class W>
+void backward(const Call& call, Pool& pool, const W* w) {
   const float* dnll = call.in[0].f32();
   const float* h = call.in[1].f32();
-  const float* w = call.in[2].f32();
   const int32_t* targets = call.in[3].i32();
   const float* lse = call.in[4].f32();
   const bool hidden = call.attr("hidden") != 0;
@@ -77,6 +75,12 @@ void lm_head_loss_backward(const Call& call, Pool& pool) {
       pool.run(for_h + for_w, multiply);
     }
   }
+}
+
+}  // namespace
+
+void lm_head_loss_backward(const Call& call, Pool& pool) {
+  call.in[2].with_floats([&](const auto* w) { backward(call, pool, w); });
 }
 
 }  // namespace slayer::SLAYER_ISA

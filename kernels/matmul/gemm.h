@@ -4,7 +4,8 @@
 //
 // Every transposition is a choice of strides. The blocking is that of Goto and van de Geijn, "Anatomy of High-Performance
 // Matrix Multiplication" (2008), with the roles of A and B exchanged: a strip of A [kTileRows, kc] stays near while it meets a
-// block of B [kc, nc], and the block of B, which streams from L2 or L3, meets all strips of A. All strides and extents are in floats.
+// block of B [kc, nc], and the block of B, which streams from L2 or L3, meets all strips of A. All strides and extents are in
+// elements; B may be stored in bf16.
 #pragma once
 
 #include "../cpu/kernel.h"
@@ -29,8 +30,8 @@ inline int64_t whole_vectors(int64_t n) { return (n + kLanes - 1) / kLanes * kLa
 // Packs n rows of A (or columns of B) and kc steps of k, strip by strip: the strip that begins at row i goes to to + i·kc. The
 // last strip may be narrower; B's is padded to whole vectors. Where a step of k is contiguous in memory, strips take turns every
 // few steps, so that a cache line is used up while it is there.
-template <int Width, bool Padded>
-void pack_strips(int64_t n, int64_t kc, const float* from, int64_t across, int64_t along, float* to) {
+template <int Width, bool Padded, class E>
+void pack_strips(int64_t n, int64_t kc, const E* from, int64_t across, int64_t along, float* to) {
   const int64_t turn = across == 1 ? 16 : kc;
   for (int64_t p = 0; p < kc; p += turn) {
     for (int64_t i = 0; i < n; i += Width) {
@@ -45,7 +46,8 @@ inline void pack_a(int64_t m, int64_t kc, const float* a, int64_t a_row, int64_t
   pack_strips<kTileRows, false>(m, kc, a, a_row, a_col, to);
 }
 
-inline void pack_b(int64_t n, int64_t kc, const float* b, int64_t b_row, int64_t b_col, float* to) {
+template <class E>
+void pack_b(int64_t n, int64_t kc, const E* b, int64_t b_row, int64_t b_col, float* to) {
   pack_strips<kTileColumns, true>(n, kc, b, b_col, b_row, to);
 }
 
@@ -82,8 +84,9 @@ class GemmScratch {
   int slot_b_;
 };
 
-inline void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col, const float* b, int64_t b_row,
-                 int64_t b_col, float* c, int64_t c_row, bool accumulate, GemmScratch& scratch) {
+template <class E>
+void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col, const E* b, int64_t b_row,
+          int64_t b_col, float* c, int64_t c_row, bool accumulate, GemmScratch& scratch) {
   const int64_t step = block_k(k);
   float* packed_a = scratch.a(std::min(m, kBlockRows) * step);
   float* packed_b = scratch.b(std::min(whole_vectors(n), kBlockColumns) * step);

@@ -2,7 +2,7 @@
 //
 //   A: [..., K], or [..., M] with transposeA;  B: [K, N], or [N, K] with transposeB;  C: [..., N] or [M, N]
 //
-// Three ways, by shape:
+// B may be stored in bf16; it is widened where it is packed or read. Three ways, by shape:
 //   thin    M or N ≤ kThin: the other operand is read once, in place, its rows or columns divided between the tasks;
 //   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h);
 //   large   A and B are packed once by all threads together, a slab of k at a time, then C is divided into blocks that are
@@ -22,12 +22,13 @@ constexpr int64_t kSmallProducts = 32 << 20;  // multiplications in a small prod
 constexpr int64_t kAloneProducts = 1 << 16;   // and in one that is not worth waking a thread for
 constexpr int64_t kTasksPerThread = 4;
 
-// op(A), op(B) and C of one product, as gemm takes them.
+// op(A), op(B) and C of one product, as gemm takes them. E: float or Bf16, how B is stored.
+template <class E>
 struct Product {
   int64_t m, n, k;
   const float* a;
   int64_t a_row, a_col;
-  const float* b;
+  const E* b;
   int64_t b_row, b_col;
   float* c;
   int64_t c_row;
@@ -39,17 +40,19 @@ int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 int64_t share(int64_t n, int64_t parts, int64_t width) { return ceil_div(ceil_div(n, parts), width) * width; }
 
 // x (rows of X along k) times w; Y's element [t, j] at t·y_row + j·y_column.
-void multiply_thin(Pool& pool, int64_t rows, int64_t length, int64_t k, const float* x, int64_t x_row, int64_t x_column,
-                   const float* w, int64_t w_row, int64_t w_column, float* y, int64_t y_row, int64_t y_column) {
-  if (x_column != 1) {
+template <class X, class W>
+void multiply_thin(Pool& pool, int64_t rows, int64_t length, int64_t k, const X* x, int64_t x_row, int64_t x_column, const W* w,
+                   int64_t w_row, int64_t w_column, float* y, int64_t y_row, int64_t y_column) {
+  Thin<W> shape{k, nullptr, x_row, w, w_row, w_column, y, y_row, y_column};
+  if constexpr (std::is_same_v<X, float>) shape.x = x_column == 1 ? x : nullptr;
+  if (!shape.x) {
     float* copy = static_cast<float*>(pool.scratch(0, 0, static_cast<size_t>(rows * k) * sizeof(float)));
     for (int64_t t = 0; t < rows; t++) {
-      for (int64_t p = 0; p < k; p++) copy[t * k + p] = x[t * x_row + p * x_column];
+      for (int64_t p = 0; p < k; p++) copy[t * k + p] = widen(x[t * x_row + p * x_column]);
     }
-    x = copy;
-    x_row = k;
+    shape.x = copy;
+    shape.x_row = k;
   }
-  const Thin shape{k, x, x_row, w, w_row, w_column, y, y_row, y_column};
   // At least 64 KiB of W to a task, and whole cache lines of a row.
   const int64_t unit = 64;
   const int64_t grain = std::max<int64_t>(1, ceil_div(16384, k * unit));
@@ -58,7 +61,8 @@ void multiply_thin(Pool& pool, int64_t rows, int64_t length, int64_t k, const fl
   });
 }
 
-void multiply_small(Pool& pool, const Product& s) {
+template <class E>
+void multiply_small(Pool& pool, const Product<E>& s) {
   const int64_t parts = s.m * s.n * s.k <= kAloneProducts ? 1 : pool.threads();
   const bool by_rows = s.m >= s.n;
   const int64_t size = by_rows ? share(s.m, parts, kTileRows) : share(s.n, parts, kTileColumns);
@@ -78,7 +82,8 @@ void multiply_small(Pool& pool, const Product& s) {
 }
 
 // Steps [k0, k1) of a product whose sides are at most kMostRows: packs them together, then adds them to C block by block.
-void multiply_slab(Pool& pool, const Product& s, int64_t k0, int64_t k1, int64_t step) {
+template <class E>
+void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int64_t step) {
   const int64_t columns = whole_vectors(s.n);
   const auto floats = [&](int slot, int64_t n) {
     return static_cast<float*>(pool.scratch(0, slot, static_cast<size_t>(n) * sizeof(float)));
@@ -124,11 +129,12 @@ void multiply_slab(Pool& pool, const Product& s, int64_t k0, int64_t k1, int64_t
   pool.run(ceil_div(s.m, height) * across, multiply);
 }
 
-void multiply_large(Pool& pool, const Product& s) {
+template <class E>
+void multiply_large(Pool& pool, const Product<E>& s) {
   const int64_t step = block_k(s.k);
   for (int64_t j = 0; j < s.n; j += kMostRows) {
     for (int64_t i = 0; i < s.m; i += kMostRows) {
-      const Product part{std::min(kMostRows, s.m - i), std::min(kMostRows, s.n - j), s.k, s.a + i * s.a_row, s.a_row, s.a_col,
+      const Product<E> part{std::min(kMostRows, s.m - i), std::min(kMostRows, s.n - j), s.k, s.a + i * s.a_row, s.a_row, s.a_col,
                          s.b + j * s.b_col, s.b_row, s.b_col, s.c + i * s.c_row + j, s.c_row};
       const int64_t slab = std::max<int64_t>(1, kSlabFloats / ((part.m + part.n) * step)) * step;
       for (int64_t p = 0; p < s.k; p += slab) multiply_slab(pool, part, p, std::min(s.k, p + slab), step);
@@ -136,9 +142,8 @@ void multiply_large(Pool& pool, const Product& s) {
   }
 }
 
-}  // namespace
-
-void matmul(const Call& call, Pool& pool) {
+template <class E>
+void multiply(const Call& call, Pool& pool, const E* b_data) {
   const Operand& a = call.in[0];
   const Operand& b = call.in[1];
   const bool transpose_a = call.attr("transposeA") != 0;
@@ -146,8 +151,8 @@ void matmul(const Call& call, Pool& pool) {
   const int64_t m = transpose_a ? a.columns() : a.rows();
   const int64_t k = transpose_a ? a.rows() : a.columns();
   const int64_t n = transpose_b ? b.rows() : b.columns();
-  const Product s{m, n, k, a.f32(), transpose_a ? 1 : k, transpose_a ? m : 1, b.f32(), transpose_b ? 1 : n, transpose_b ? k : 1,
-                  call.out[0].f32(), n};
+  const Product<E> s{m,      n,                   k,                   a.f32(), transpose_a ? 1 : k, transpose_a ? m : 1,
+                     b_data, transpose_b ? 1 : n, transpose_b ? k : 1, call.out[0].f32(), n};
   if (m <= kThin) {
     multiply_thin(pool, m, n, k, s.a, s.a_row, s.a_col, s.b, s.b_col, s.b_row, s.c, n, 1);
   } else if (n <= kThin) {
@@ -157,6 +162,12 @@ void matmul(const Call& call, Pool& pool) {
   } else {
     multiply_large(pool, s);
   }
+}
+
+}  // namespace
+
+void matmul(const Call& call, Pool& pool) {
+  call.in[1].with_floats([&](const auto* b) { multiply(call, pool, b); });
 }
 
 }  // namespace slayer::SLAYER_ISA

@@ -5,10 +5,12 @@
 //   to[p][i] = from[i·across + p·along]     0 ≤ p < k, 0 ≤ i < width;  zero for width ≤ i < padded
 //
 // A's strips are kTileRows wide and not padded, B's kTileColumns, padded to whole vectors; the last strip may be narrower.
-// Strides are in floats; one of them is 1 in all cases that matter, which makes packing a copy or a transposition.
+// Strides are in elements; one of them is 1 in all cases that matter, which makes packing a copy or a transposition. Matrices
+// stored in bf16 are widened on the way.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "tile.h"
@@ -39,13 +41,25 @@ SLAYER_INLINE void transpose(Vec (&rows)[kLanes]) {
 }
 
 // across == 1, the panel full: k pieces of W contiguous floats.
-template <int W>
-void pack_copy(int64_t k, const float* from, int64_t along, float* to) {
-  for (int64_t p = 0; p < k; p++) std::memcpy(to + p * W, from + p * along, W * sizeof(float));
+template <int W, class E>
+void pack_copy(int64_t k, const E* from, int64_t along, float* to) {
+  if constexpr (std::is_same_v<E, float>) {
+    for (int64_t p = 0; p < k; p++) std::memcpy(to + p * W, from + p * along, W * sizeof(float));
+  } else if constexpr (W % kLanes == 0) {
+    for (int64_t p = 0; p < k; p++) {
+#pragma GCC unroll 4
+      for (int i = 0; i < W; i += kLanes) store(to + p * W + i, load(from + p * along + i));
+    }
+  } else {
+    for (int64_t p = 0; p < k; p++) {
+      for (int i = 0; i < W; i++) to[p * W + i] = widen(from[p * along + i]);
+    }
+  }
 }
 
 // along == 1: blocks of L × L, transposed in registers.
-inline void pack_transpose(int64_t width, int64_t padded, int64_t k, const float* from, int64_t across, float* to) {
+template <class E>
+void pack_transpose(int64_t width, int64_t padded, int64_t k, const E* from, int64_t across, float* to) {
   for (int64_t i0 = 0; i0 < padded; i0 += kLanes) {
     const int64_t lanes = std::min<int64_t>(kLanes, padded - i0);
     for (int64_t p0 = 0; p0 < k; p0 += kLanes) {
@@ -74,7 +88,8 @@ inline void pack_transpose(int64_t width, int64_t padded, int64_t k, const float
   }
 }
 
-inline void pack_panel(int64_t width, int64_t padded, int64_t k, const float* from, int64_t across, int64_t along, float* to) {
+template <class E>
+void pack_panel(int64_t width, int64_t padded, int64_t k, const E* from, int64_t across, int64_t along, float* to) {
   if (across == 1 && width == kTileColumns) {
     pack_copy<kTileColumns>(k, from, along, to);
   } else if (across == 1 && width == kTileRows && padded == kTileRows) {
@@ -83,7 +98,7 @@ inline void pack_panel(int64_t width, int64_t padded, int64_t k, const float* fr
     pack_transpose(width, padded, k, from, across, to);
   } else {
     for (int64_t p = 0; p < k; p++) {
-      for (int64_t i = 0; i < width; i++) to[p * padded + i] = from[i * across + p * along];
+      for (int64_t i = 0; i < width; i++) to[p * padded + i] = widen(from[i * across + p * along]);
       for (int64_t i = width; i < padded; i++) to[p * padded + i] = 0;
     }
   }

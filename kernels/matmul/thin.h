@@ -17,11 +17,13 @@ namespace slayer::SLAYER_ISA {
 
 constexpr int kThin = 4;
 
+// E: float or Bf16, how W is stored.
+template <class E>
 struct Thin {
   int64_t k;
   const float* x;
   int64_t x_row;
-  const float* w;
+  const E* w;
   int64_t w_row;
   int64_t w_column;
   float* y;
@@ -45,8 +47,8 @@ SLAYER_INLINE float sum_in_register(Vec v) {
 }
 
 // Rows [j, j + J) of W, contiguous along k: T·J dot products at once, so that each load of X serves J rows.
-template <int T, int J>
-SLAYER_INLINE void thin_dots(const Thin& s, int64_t j) {
+template <int T, int J, class E>
+SLAYER_INLINE void thin_dots(const Thin<E>& s, int64_t j) {
   Vec total[T][J] = {};
   const auto step = [&](auto read, int64_t p) {
     Vec w[J];
@@ -60,8 +62,8 @@ SLAYER_INLINE void thin_dots(const Thin& s, int64_t j) {
     }
   };
   int64_t p = 0;
-  for (; p + kLanes <= s.k; p += kLanes) step([](const float* q) { return load(q); }, p);
-  if (p < s.k) step([rest = s.k - p](const float* q) { return load_part(q, rest); }, p);
+  for (; p + kLanes <= s.k; p += kLanes) step([](const auto* q) { return load(q); }, p);
+  if (p < s.k) step([rest = s.k - p](const auto* q) { return load_part(q, rest); }, p);
 #pragma GCC unroll 8
   for (int t = 0; t < T; t++) {
 #pragma GCC unroll 8
@@ -73,11 +75,11 @@ constexpr int64_t kThinColumns = 1024;  // of Y held in L1 by thin_sums
 
 // Columns [j, j + n) of W, contiguous along j, n ≤ kThinColumns: whole rows of W times a number each are added to Y, which is in
 // L1; R rows at once, so that Y is loaded and stored once for R of them.
-template <int T>
-void thin_sums(const Thin& s, int64_t j, int64_t n) {
+template <int T, class E>
+void thin_sums(const Thin<E>& s, int64_t j, int64_t n) {
   alignas(64) float total[T][kThinColumns] = {};
   const auto add_rows = [&]<int R>(std::integral_constant<int, R>, int64_t p) {
-    const float* w = s.w + p * s.w_column + j;
+    const E* w = s.w + p * s.w_column + j;
     Vec x[T][R];
 #pragma GCC unroll 4
     for (int t = 0; t < T; t++) {
@@ -97,8 +99,8 @@ void thin_sums(const Thin& s, int64_t j, int64_t n) {
       }
     };
     int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) add_vector([](const float* q) { return load(q); }, i);
-    if (i < n) add_vector([rest = n - i](const float* q) { return load_part(q, rest); }, i);
+    for (; i + kLanes <= n; i += kLanes) add_vector([](const auto* q) { return load(q); }, i);
+    if (i < n) add_vector([rest = n - i](const auto* q) { return load_part(q, rest); }, i);
   };
   int64_t p = 0;
   for (; p + 4 <= s.k; p += 4) add_rows(std::integral_constant<int, 4>(), p);
@@ -109,8 +111,8 @@ void thin_sums(const Thin& s, int64_t j, int64_t n) {
 }
 
 // Columns [begin, end) of Y.
-template <int T>
-void thin_range(const Thin& s, int64_t begin, int64_t end) {
+template <int T, class E>
+void thin_range(const Thin<E>& s, int64_t begin, int64_t end) {
   int64_t j = begin;
   if (s.w_row == 1) {
     for (; j < end; j += kThinColumns) thin_sums<T>(s, j, std::min(kThinColumns, end - j));
@@ -121,9 +123,10 @@ void thin_range(const Thin& s, int64_t begin, int64_t end) {
   }
 }
 
-inline void thin(int64_t rows, const Thin& s, int64_t begin, int64_t end) {
+template <class E>
+void thin(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end) {
   static_assert(kThin == 4);
-  constexpr void (*kRanges[])(const Thin&, int64_t, int64_t) = {thin_range<1>, thin_range<2>, thin_range<3>, thin_range<4>};
+  constexpr void (*kRanges[])(const Thin<E>&, int64_t, int64_t) = {thin_range<1>, thin_range<2>, thin_range<3>, thin_range<4>};
   kRanges[rows - 1](s, begin, end);
 }
 

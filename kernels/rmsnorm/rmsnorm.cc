@@ -1,4 +1,4 @@
-// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx [M, D], w, dw [D], r [M].
+// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx [M, D], w (f32 or bf16), dw [D], r [M].
 //
 //   rmsnorm:                  r = (mean(x²) + eps)^(−1/2),  y = x·r·w
 //   rmsnorm_backward_input:   dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
@@ -12,8 +12,8 @@
 
 namespace slayer::SLAYER_ISA {
 
-void rmsnorm(const Call& call, Pool& pool) {
-  const float* const w = call.in[1].f32();
+template <class W>
+static void normalise(const Call& call, Pool& pool, const W* w) {
   const int64_t D = call.in[1].size();
   const double eps = call.attr("eps");
   parallel_ranges(pool, call.in[0].rows(), row_grain(D), [&](int64_t begin, int64_t end) {
@@ -31,8 +31,12 @@ void rmsnorm(const Call& call, Pool& pool) {
   });
 }
 
-void rmsnorm_backward_input(const Call& call, Pool& pool) {
-  const float* const w = call.in[2].f32();
+void rmsnorm(const Call& call, Pool& pool) {
+  call.in[1].with_floats([&](const auto* w) { normalise(call, pool, w); });
+}
+
+template <class W>
+static void backward_input(const Call& call, Pool& pool, const W* w) {
   const int64_t D = call.in[2].size();
   parallel_ranges(pool, call.in[3].size(), row_grain(D), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
@@ -48,6 +52,10 @@ void rmsnorm_backward_input(const Call& call, Pool& pool) {
       });
     }
   });
+}
+
+void rmsnorm_backward_input(const Call& call, Pool& pool) {
+  call.in[2].with_floats([&](const auto* w) { backward_input(call, pool, w); });
 }
 
 void rmsnorm_backward_weight(const Call& call, Pool& pool) {

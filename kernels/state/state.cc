@@ -2,8 +2,10 @@
 //
 //   accumulate:   target [N] += x [N]
 //   clear:        target [N] = 0
+//   copy:         target [N] = x [N], each f32 or bf16; f32 is rounded to the nearest bf16, to even where two are as near
 //   cache_write:  cache [B, S, D] at [:, offset … offset + T − 1, :] = x [B, T, D]; offset [1]
 #include <stdexcept>
+#include <type_traits>
 
 #include "../cpu/kernel.h"
 #include "../cpu/loops.h"
@@ -22,6 +24,17 @@ void clear(const Call& call, Pool& pool) {
   float* const target = call.in[0].f32();
   parallel_ranges(pool, call.in[0].size(), kElementGrain,
                   [=](int64_t begin, int64_t end) { std::fill(target + begin, target + end, 0.0f); });
+}
+
+void copy(const Call& call, Pool& pool) {
+  call.in[0].with_floats([&]<class To>(To* target) {
+    call.in[1].with_floats([&]<class From>(From* x) {
+      parallel_ranges(pool, call.in[0].size(), kElementGrain, [=](int64_t begin, int64_t end) {
+        if constexpr (std::is_same_v<To, From>) std::copy(x + begin, x + end, target + begin);
+        else in_vectors(begin, end, [=](int64_t i, auto at) { at.store(target + i, at.load(x + i)); });
+      });
+    });
+  });
 }
 
 void cache_write(const Call& call, Pool& pool) {

@@ -14,7 +14,7 @@ export interface BackendUnderTest {
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
   reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all" },
-  cpu: { create: () => createCpuBackend(), notSupported: ["copy"], bf16: "none", ...reasonIfMissing(availableIsas) },
+  cpu: { create: () => createCpuBackend(), notSupported: [], bf16: "weights", ...reasonIfMissing(availableIsas) },
 };
 
 /** Why `probe` says that a native addon is missing; any other error is one. */

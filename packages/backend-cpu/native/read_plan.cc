@@ -9,16 +9,27 @@ namespace {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
 
+DType read_dtype(Napi::Value value) {
+  const std::string name = value.As<Napi::String>();
+  if (name == "f32") return DType::f32;
+  if (name == "bf16") return DType::bf16;
+  if (name == "i32") return DType::i32;
+  throw Napi::Error::New(value.Env(), "there are no kernels for " + name);
+}
+
 Operand read_operand(Napi::Object source, const std::vector<std::shared_ptr<Block>>& blocks) {
   const Napi::Env env = source.Env();
   Operand operand;
-  operand.dtype = source.Get("dtype").As<Napi::String>().Utf8Value() == "i32" ? DType::i32 : DType::f32;
+  operand.dtype = read_dtype(source.Get("dtype"));
+  const size_t element = operand.dtype == DType::bf16 ? 2 : 4;
   const auto shape = source.Get("shape").As<Napi::Array>();
   const Block& block = *blocks.at(read_size(source.Get("buffer"), "buffer"));
   const size_t offset = read_size(source.Get("offset"), "offset");
   if (block.freed) throw Napi::Error::New(env, "the buffer was freed");
-  if (offset % 4 != 0) throw Napi::Error::New(env, "offset " + std::to_string(offset) + " is no multiple of 4");
-  const size_t available = offset > block.bytes ? 0 : (block.bytes - offset) / 4;
+  if (offset % element != 0) {
+    throw Napi::Error::New(env, "offset " + std::to_string(offset) + " is no multiple of " + std::to_string(element));
+  }
+  const size_t available = offset > block.bytes ? 0 : (block.bytes - offset) / element;
   size_t elements = 1;
   for (uint32_t i = 0; i < shape.Length(); i++) {
     const size_t extent = read_size(shape.Get(i), "extent");

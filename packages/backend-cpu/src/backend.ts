@@ -1,8 +1,9 @@
 import { cpus, totalmem } from "node:os";
-import { type Backend, BackendError, type Buffer, definitionOf, type Executable, type Kernel } from "@slayer/tensor";
+import { type Backend, BackendError, type Buffer, type Executable } from "@slayer/tensor";
 import { flatten } from "./bind.js";
 import { loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CpuOptions, isaFrom, threadsFrom } from "./options.js";
+import { supports } from "./supports.js";
 
 class CpuBuffer implements Buffer {
   readonly bytes: number;
@@ -25,7 +26,8 @@ export function availableIsas(): string[] {
 }
 
 /**
- * A backend that runs whole plans natively, on threads of its own: f32 arithmetic, SIMD kernels chosen for the processor.
+ * A backend that runs whole plans natively, on threads of its own: f32 arithmetic on weights in f32 or bf16, SIMD kernels chosen
+ * for the processor.
  * An abort takes effect between two steps. Results are deterministic for a given number of threads.
  *
  * Rejects with an AddonMissingError where the addon cannot be loaded, and with a BackendError for options that make no sense.
@@ -51,7 +53,7 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
     name: "cpu",
     capabilities: {
       device: `${cpus()[0]?.model ?? process.arch}, ${isa.name}, ${threads} ${threads === 1 ? "thread" : "threads"}`,
-      dtypes: ["f32", "i32"],
+      dtypes: ["f32", "bf16", "i32"],
       activations: ["f32"],
       maxBufferBytes: totalmem(),
     },
@@ -81,6 +83,10 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
 
     async prepare(plan, bindings): Promise<CpuExecutable> {
       checkOpen();
+      for (const [i, step] of plan.steps.entries()) {
+        const answer = supports(step, isa);
+        if (answer !== true) throw new BackendError(`cpu: step ${i}: ${answer}`);
+      }
       const { steps, buffers: used } = flatten(plan, bindings);
       return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
     },
@@ -115,19 +121,6 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
       buffers.clear();
     },
   };
-}
-
-function supports(
-  { op, attrs, inputs, outputs }: Kernel,
-  isa: { name: string; ops: readonly string[] },
-): true | string {
-  if (!isa.ops.includes(op)) return `there is no ${isa.name} kernel for ${op}`;
-  if (attrs.f64 || [...inputs, ...outputs].some(({ dtype }) => dtype === "f64")) {
-    return "the cpu backend computes in f32; f64 is for the reference backend";
-  }
-  if ([...inputs, ...outputs].some(({ dtype }) => dtype === "bf16")) return `there is no ${isa.name} kernel for bf16`;
-  const results = [...outputs, ...(definitionOf(op).mutates ?? []).flatMap((i) => inputs[i] ?? [])];
-  return results.every(({ dtype }) => dtype === "f32") || `${op} is computed in f32 only`;
 }
 
 /** What the addon throws, as a BackendError. */

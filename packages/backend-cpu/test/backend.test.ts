@@ -4,6 +4,7 @@ import {
   add,
   type Backend,
   BackendError,
+  copy,
   createReferenceBackend,
   embedding,
   fill,
@@ -225,6 +226,44 @@ describe.skipIf(missing !== undefined)(`a run${note}`, () => {
     await run;
     expect(await counted()).toBe(5000);
     await expect(program.run()).rejects.toThrow("a buffer of this executable was freed");
+  });
+});
+
+describe.skipIf(missing !== undefined)(`bf16${note}`, () => {
+  it.each(isas)(
+    "%s: copy rounds every kind of f32 as the reference does, bit for bit, and NaN stays NaN",
+    async (isa) => {
+      // Every upper half of an f32, with lower halves about the middle between two bf16 numbers.
+      const bits = new Uint32Array(65_536 * 5);
+      [0, 1, 0x7fff, 0x8000, 0x8001].forEach((low, i) => {
+        for (let high = 0; high < 65_536; high++) bits[i * 65_536 + high] = high * 65_536 + low;
+      });
+      const values = new Float32Array(bits.buffer);
+      const rounded = await Promise.all(
+        [createReferenceBackend(), await create({ isa, threads: 2 })].map(async (backend) => {
+          const graph = new Graph();
+          copy(graph.state("y", [values.length], "bf16"), graph.input("x", [values.length], "f32"));
+          const store = new Store(backend);
+          store.add({ name: "y", shape: [values.length], dtype: "bf16" });
+          await (await Program.compile(graph, {}, store)).run({ x: values });
+          return (await store.read("y")) as Float32Array;
+        }),
+      );
+      const differs = [...values.keys()].filter((i) => !Object.is(rounded[0]![i], rounded[1]![i]));
+      expect(differs.map((i) => bits[i]!.toString(16))).toEqual([]);
+      expect(rounded[1]!.filter((x) => Number.isNaN(x)).length).toBe(values.filter((x) => Number.isNaN(x)).length);
+    },
+  );
+
+  it("activations in bf16 are refused, by supports() and by prepare", async () => {
+    const backend = await create();
+    const graph = new Graph();
+    const y = add(graph.input("a", [8], "bf16"), graph.input("b", [8], "bf16"));
+    const plan = makePlan(graph, { y });
+    const why = "the cpu backend has weights in bf16, but activations in f32; add got bf16, bf16";
+    expect(backend.supports(plan.steps[0]!)).toBe(why);
+    const [arena, inputs] = [backend.allocate(plan.arenaBytes), backend.allocate(plan.inputBytes)];
+    await expect(backend.prepare(plan, { arena, inputs, persistent: [] })).rejects.toThrow(`cpu: step 0: ${why}`);
   });
 });
 
