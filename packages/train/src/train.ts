@@ -1,6 +1,6 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, realpath, rm } from "node:fs/promises";
 import { freemem } from "node:os";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import { Checkpoint, expectedTensors, readProvenance, writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
@@ -69,7 +69,6 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
         `${recipe.model}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ${checkpoint.config.vocabSize} embeddings`,
       );
     }
-    await prepareDirectory(recipe, options);
     const data = await TrainingData.open(recipe, tokenizer, warn);
     const { shape, prediction } = choosePlan(recipe, model);
     const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
@@ -77,6 +76,8 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     await loadWeights(checkpoint, store, signal ? { signal } : {});
     const { graph, loss } = recordMicroBatch(checkpoint.config, trainable, shape);
     const program = await Program.compile(graph, { loss }, store);
+    // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
+    await prepareDirectory(recipe, options);
     const parts = { recipe, options, checkpoint, store, optimizer, program, shape, tokenizer, data };
     return await runLoop(parts, prediction);
   } finally {
@@ -85,9 +86,22 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
   }
 }
 
-/** A new run gets an empty directory; a resumed one must have been started with the same recipe. */
+const RUN_PARTS = ["checkpoints", "metrics.jsonl", "model"];
+
+/**
+ * A new run gets a directory in which nothing is in its way; a resumed one must have been started with the same recipe. What is
+ * not a run's is never replaced, nor the model that the run starts from.
+ */
 async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOptions): Promise<void> {
-  const file = join(recipe.out, "recipe.json");
+  const { out } = recipe;
+  const model = await realpath(recipe.model);
+  for (const part of RUN_PARTS) {
+    const path = await realpath(join(out, part)).catch(() => null);
+    if (path !== null && (model === path || model.startsWith(path + sep))) {
+      throw new RecipeError(`out: ${out} would replace ${recipe.model}, the model to start from; choose another out`);
+    }
+  }
+  const file = join(out, "recipe.json");
   const text = `${JSON.stringify(recipe, null, 2)}\n`;
   const before = await readFile(file, "utf8").catch(() => null);
   if (before !== null && resume) {
@@ -97,11 +111,14 @@ async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOpti
     return;
   }
   if (before !== null && !overwrite) {
-    throw new RecipeError(`${recipe.out} holds a run already: --resume continues it, --overwrite replaces it`);
+    throw new RecipeError(`${out} holds a run already: --resume continues it, --overwrite replaces it`);
   }
-  for (const part of ["checkpoints", "metrics.jsonl", "model", "recipe.json"]) {
-    if (before !== null) await rm(join(recipe.out, part), { recursive: true, force: true });
+  const there = await readdir(out).catch((): string[] => []);
+  const foreign = RUN_PARTS.find((part) => there.includes(part));
+  if (before === null && foreign !== undefined) {
+    throw new RecipeError(`${join(out, foreign)} exists, but ${out} is not a run (no recipe.json); choose another out`);
   }
-  await mkdir(recipe.out, { recursive: true });
+  for (const part of [...RUN_PARTS, "recipe.json"]) await rm(join(out, part), { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
   await writeFileAtomic(file, text);
 }

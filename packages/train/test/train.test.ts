@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Checkpoint } from "@slayer/checkpoint";
@@ -165,6 +165,23 @@ describe("mistakes", () => {
     await expect(train(recipe("plain"), createReferenceBackend())).rejects.toThrow(
       "--resume continues it, --overwrite replaces it",
     );
+  });
+
+  it("overwriting with a recipe that cannot run leaves the old run as it was", async () => {
+    const before = await tensorBytes(join(dir, "plain", "model"));
+    const wrong = recipe("plain", { data: [{ path: join(dir, "nothing.jsonl") }] });
+    await expect(train(wrong, createReferenceBackend(), { overwrite: true })).rejects.toThrow("nothing.jsonl");
+    expect(await tensorBytes(join(dir, "plain", "model"))).toEqual(before);
+    expect((await curve("plain")).length).toBeGreaterThan(8);
+  });
+
+  it("the model to start from, and what is not a run's, are never replaced", async () => {
+    const own = recipe("plain", { model: join(dir, "plain", "model") });
+    await expect(train(own, createReferenceBackend(), { overwrite: true })).rejects.toThrow("the model to start from");
+    await mkdir(join(dir, "thesis", "model"), { recursive: true });
+    const foreign = recipe("thesis");
+    await expect(train(foreign, createReferenceBackend(), { overwrite: true })).rejects.toThrow("is not a run");
+    await expect(train(foreign, createReferenceBackend(), { resume: true })).rejects.toThrow("is not a run");
   });
 
   it("a resumed run needs the same recipe", async () => {

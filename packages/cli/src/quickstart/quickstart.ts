@@ -1,7 +1,6 @@
 import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Checkpoint, parameterCount, writeFileAtomic } from "@slayer/checkpoint";
-import { isHeldOut, Tokenizer, trainBpe } from "@slayer/data";
 import { perplexity } from "@slayer/eval";
 import { angularDistances } from "@slayer/importance";
 import { loadWeights } from "@slayer/model";
@@ -9,64 +8,8 @@ import { describePlan, expand, planLlamaPro, planSlayer, type SurgeryPlan, verif
 import { type Backend, Store } from "@slayer/tensor";
 import { checkRecipe, type StepMetrics, train } from "@slayer/train";
 import { UserError } from "../errors.js";
-import { baseConfig, writeRandomModel } from "./base-model.js";
-import { quickstartTexts } from "./texts.js";
-
-/** The base model's size and how much is trained. Everything else follows from the text. */
-export interface QuickstartBudget {
-  vocabSize: number;
-  hiddenSize: number;
-  intermediateSize: number;
-  sequenceLength: number;
-  /** Sequences per step. */
-  batch: number;
-  baseSteps: number;
-  /** Of each post-training run: the same tokens in the same order for all. */
-  postSteps: number;
-  /** Documents of each kind to train on, at most: more than the runs get through only cost time to tokenize. */
-  documents: number;
-  /** Tokens of each held-out text that are scored. */
-  heldOutTokens: number;
-}
-
-/** About two minutes on two processor cores with the native backend. */
-export const DEFAULT_BUDGET: QuickstartBudget = {
-  vocabSize: 1024,
-  hiddenSize: 128,
-  intermediateSize: 344,
-  sequenceLength: 128,
-  batch: 16,
-  baseSteps: 300,
-  postSteps: 80,
-  documents: 250,
-  heldOutTokens: 8192,
-};
-
-/** A few minutes on the reference executor. */
-export const REFERENCE_BUDGET: QuickstartBudget = {
-  vocabSize: 512,
-  hiddenSize: 64,
-  intermediateSize: 160,
-  sequenceLength: 128,
-  batch: 8,
-  baseSteps: 120,
-  postSteps: 30,
-  documents: 120,
-  heldOutTokens: 4096,
-};
-
-/** Shows that everything runs; learns little. */
-export const SMALL_BUDGET: QuickstartBudget = {
-  vocabSize: 320,
-  hiddenSize: 64,
-  intermediateSize: 160,
-  sequenceLength: 32,
-  batch: 4,
-  baseSteps: 6,
-  postSteps: 2,
-  documents: 8,
-  heldOutTokens: 512,
-};
+import type { QuickstartBudget } from "./budget.js";
+import { type HeldOut, type HeldOutText, prepareText } from "./prepare.js";
 
 export interface QuickstartHooks {
   signal?: AbortSignal;
@@ -96,17 +39,6 @@ export interface QuickstartBase {
   general: number;
   domain: number;
   seconds: number;
-}
-
-interface HeldOutText {
-  ids: Int32Array;
-  /** UTF-8 length. */
-  bytes: number;
-}
-
-interface HeldOut {
-  general: HeldOutText;
-  domain: HeldOutText;
 }
 
 const MARKER = "quickstart.json";
@@ -219,51 +151,6 @@ async function clearOutput(out: string): Promise<void> {
   await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   await writeFileAtomic(join(out, MARKER), "{}\n");
-}
-
-async function prepareText(out: string, budget: QuickstartBudget, say: (line: string) => void) {
-  const texts = await quickstartTexts();
-  const split = (documents: string[]) => ({
-    training: documents.filter((text) => !isHeldOut(text, 0.1)).slice(0, budget.documents),
-    heldOut: documents.filter((text) => isHeldOut(text, 0.1)),
-  });
-  const general = split(texts.prose);
-  const domain = split(texts.code);
-  const tokenizerFiles = trainBpe([...general.training, ...domain.training], {
-    vocabSize: budget.vocabSize,
-    bosToken: null,
-  });
-  const tokenizer = Tokenizer.parse(JSON.stringify(tokenizerFiles.tokenizerJson), tokenizerFiles.tokenizerConfig);
-  const files = { general: join(out, "prose.jsonl"), domain: join(out, "code.jsonl") };
-  for (const [file, documents] of [
-    [files.general, general.training],
-    [files.domain, domain.training],
-  ] as const) {
-    await writeFileAtomic(file, documents.map((text) => `${JSON.stringify({ text })}\n`).join(""));
-  }
-  const encode = (documents: string[]) => heldOutText(documents, tokenizer, budget.heldOutTokens);
-  const heldOut: HeldOut = { general: encode(general.heldOut), domain: encode(domain.heldOut) };
-  const describe = (name: string, { training, heldOut: held }: { training: string[]; heldOut: string[] }) =>
-    `${name}: ${training.length} documents to train on, ${held.length} held out by hash`;
-  say(`${describe("prose", general)}; ${describe("code", domain)}; byte-level BPE of ${tokenizer.vocabSize} tokens`);
-  await writeRandomModel(
-    join(out, "base-init"),
-    baseConfig(budget, tokenizer.vocabSize, tokenizer.eosId!),
-    tokenizerFiles,
-    1,
-  );
-  return { files, heldOut };
-}
-
-/** The first `count` tokens of the documents, one after the other. */
-function heldOutText(documents: readonly string[], tokenizer: Tokenizer, count: number): HeldOutText {
-  const ids: number[] = [];
-  for (const text of documents) {
-    if (ids.length >= count) break;
-    ids.push(...tokenizer.encode(text));
-  }
-  const kept = ids.slice(0, count);
-  return { ids: Int32Array.from(kept), bytes: Buffer.byteLength(tokenizer.decode(kept)) };
 }
 
 function trainRun(

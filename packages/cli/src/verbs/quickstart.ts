@@ -4,7 +4,8 @@ import type { Command } from "commander";
 import { newVerb } from "../command.js";
 import { jsonText } from "../files.js";
 import { duration } from "../progress.js";
-import { DEFAULT_BUDGET, quickstart, REFERENCE_BUDGET, SMALL_BUDGET } from "../quickstart/quickstart.js";
+import { DEFAULT_BUDGET, REFERENCE_BUDGET, SMALL_BUDGET } from "../quickstart/budget.js";
+import { quickstart } from "../quickstart/quickstart.js";
 import { comparisonTable } from "../quickstart/table.js";
 import type { CommonOptions, Context } from "../run.js";
 import { describeMachine } from "./doctor.js";
@@ -53,7 +54,7 @@ export function addQuickstart(program: Command, context: Context): void {
           base,
           runs,
           notes: [
-            "general: held-out English prose (documentation of Node.js). domain: held-out source code (zod). All post-training runs saw the same tokens of code in the same order.",
+            "general: held-out English prose (documentation of Node.js). domain: held-out source code (zod). All post-training runs saw the same tokens of code in the same order, at the same learning rate.",
           ],
           seconds,
         };
