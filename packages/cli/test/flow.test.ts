@@ -261,6 +261,6 @@ test("report: files of every kind on one page", async () => {
   const { files } = await json("report", at("scores.json"), at("new"), "--out", at("report.html"));
   expect(files).toEqual([at("scores.json"), at("new/provenance.json")]);
   const page = readFileSync(at("report.html"), "utf8");
-  expect(page).toContain("Importance: ");
+  expect(page).toContain("<h2>Angular distance: ");
   expect(page).toContain("4 blocks become 4: 2 original, 1 inserted, 1 updated, 2 removed or replaced");
 });

@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer } from "@slayer/data";
-import { type DropScores, type GateScores, parseScores } from "@slayer/importance";
+import { type AngularScores, type DropScores, type GateScores, parseScores, type Scores } from "@slayer/importance";
 import { expect, test } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
+import { Interrupted } from "../src/errors.js";
 import { reportPage } from "../src/report/page.js";
 import { scratch, slayer } from "./support/slayer.js";
 
@@ -60,6 +61,40 @@ test("removal and insertion: what surgery makes of the bf16 base loses as much, 
       await json(...expand, "--out", at("new"));
       expect(value).toBeCloseTo((await loss(at("new"), at("text.txt"))) - base, 9);
     }
+  }
+});
+
+test("angular: radians are π times the units of π (1e-12); the last state normed on request; mean over tokens; streamed", async () => {
+  const at = await workplace();
+  const argv = ["importance", at("model"), "--data", at("text.txt"), "--sequence-length", "24"];
+  const scores: AngularScores = await json(...argv);
+  expect(scores).toMatchObject({ unit: "pi", token: "last", final: "raw", tokens: scores.samples, settled: null });
+  const radians: AngularScores = await json(...argv, "--unit", "radians");
+  for (const [l, row] of scores.distances.entries()) {
+    for (const [m, d] of row.entries()) {
+      expect(radians.distances[l]![m]).toBeCloseTo(Math.PI * d, 12);
+      expect(radians.high![l]![m]).toBeCloseTo(Math.PI * scores.high![l]![m]!, 12);
+    }
+  }
+  const normed: AngularScores = await json(...argv, "--final", "normed");
+  expect(normed.distances[0]!.slice(0, -1)).toEqual(scores.distances[0]!.slice(0, -1));
+  expect(normed.distances[0]!.at(-1)).not.toBe(scores.distances[0]!.at(-1));
+  const mean: AngularScores = await json(...argv, "--token", "mean", "--final", "normed");
+  expect(mean.tokens).toBe(24 * mean.samples);
+  expect(await json(...argv, "--token", "mean", "--final", "normed", "--stream", "--batch", "2")).toEqual(mean);
+  expect(await json(...argv, "--stream")).toEqual(scores);
+});
+
+test("--until-decided: angular distances and gates stop early too", async () => {
+  for (const metric of ["angular", "gate"]) {
+    // Models whose blocks differ enough.
+    const at = await workplace({ blocks: 2, spread: 1, seed: metric === "gate" ? 3 : 1 });
+    const argv = ["importance", at("model"), "--data", at("text.txt"), "--metric", metric, "--sequence-length", "4"];
+    const scores: Scores = await json(...argv, "--until-decided", "0.6", "--least", "1");
+    expect(scores.settled).toEqual({ level: 0.6, least: 1, decided: true });
+    const all: Scores = await json(...argv);
+    expect(all.settled).toBe(null);
+    expect(scores.samples).toBeLessThan(all.samples);
   }
 });
 
@@ -153,6 +188,45 @@ test("gate: the document parses, and --plot draws it", async () => {
   expect(readFileSync(at("gate.html"), "utf8")).toContain("Gate gradient per block");
 });
 
+test("interrupted: 130, what was measured lies beside the output, and the same command ends with the same document", async () => {
+  const at = await workplace({ blocks: 3 });
+  const argv = ["importance", at("model"), "--data", at("text.txt"), "--metric", "removal", "--sequence-length", "4"];
+  const whole: DropScores = await json(...argv);
+  const out = ["--out", at("scores.json")];
+  const interrupt = async (delay: number) => {
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(new Interrupted("SIGINT")), delay);
+    const result = await slayer([...argv, ...out, "--backend", "reference"], { signal: controller.signal });
+    clearTimeout(timer);
+    return result;
+  };
+  // The delay at which something, but not all, was measured depends on the machine.
+  let result = await interrupt(0);
+  for (let delay = 10; !existsSync(at("scores.json.partial")) && delay < 5000; delay *= 1.2) {
+    expect([result.code, result.stderr]).toEqual([130, expect.stringContaining("interrupted")]);
+    result = await interrupt(delay);
+  }
+  expect(result.code).toBe(130);
+  expect(result.stderr).toMatch(
+    /interrupted: \d+ samples measured so far are in .*scores\.json\.partial; the same command/,
+  );
+  expect(existsSync(at("scores.json"))).toBe(false);
+
+  // Another measurement does not go on with it, and does not remove it.
+  const other = await slayer([...argv, "--seed", "1", "--sequences", "9", ...out, "--backend", "reference"]);
+  expect(other.code).toBe(2);
+  expect(other.stderr).toMatch(/unfinished measurement with another data; give the same command/);
+  writeFileSync(at("broken.json.partial"), "{");
+  const broken = await slayer([...argv, "--out", at("broken.json"), "--backend", "reference"]);
+  expect([broken.code, broken.stderr]).toEqual([2, expect.stringContaining("broken.json.partial: not what an")]);
+
+  const resumed = await slayer([...argv, ...out, "--backend", "reference", "--json"]);
+  expect(resumed.stderr).toMatch(/going on after \d+ samples/);
+  expect(JSON.parse(resumed.stdout)).toEqual(whole);
+  expect(JSON.parse(readFileSync(at("scores.json"), "utf8"))).toEqual(whole);
+  expect(existsSync(at("scores.json.partial"))).toBe(false);
+});
+
 test("report: removals of one kind share a chart with a legend, insertions of copies and averages too", async () => {
   const at = await workplace();
   const argv = ["importance", at("model"), "--data", at("text.txt"), "--sequence-length", "16", "--sequences", "3"];
@@ -168,22 +242,28 @@ test("report: removals of one kind share a chart with a legend, insertions of co
   }
   await json("report", ...files, "--out", at("report.html"));
   const page = readFileSync(at("report.html"), "utf8");
-  expect(page.match(/<h2>Importance: [^<]+/g)).toEqual([
-    "<h2>Importance: drop after removal",
-    "<h2>Importance: drop after insertion",
-    "<h2>Importance: gate gradient",
-  ]);
+  const headings = ["Drop after removal", "Drop after insertion", "Gate gradient"];
+  expect(page.match(/<h2>[^<]+/g)).toEqual(headings.map((heading) => `<h2>${heading}`));
   expect(page.match(/<svg/g)).toHaveLength(3);
   expect(page.match(/fill-opacity="0.22"/g)).toHaveLength(4);
   expect(page).toContain("copied, copy: largest at block");
   expect(page).toContain("averaged, average: largest at block");
+
+  await json("report", ...files, "--out", at("report.svg"));
+  const picture = readFileSync(at("report.svg"), "utf8");
+  expect(picture.match(/>\([a-z]\) [^<]+/g)).toEqual(headings.map((heading, i) => `>(${"abc"[i]}) ${heading}`));
+  expect(picture.match(/fill-opacity="0.22"/g)).toHaveLength(4);
+  // It stands alone: no name of a style sheet, no reference to elsewhere, one root.
+  expect(picture).not.toMatch(/var\(|class=|href|url\((?!#)|<style|undefined|NaN/);
+  expect(picture).toMatch(/^<svg [^>]*viewBox[^]*<\/svg>\n$/);
 });
 
 test("a band that crosses zero spans from its low to its high end", () => {
   const model = { family: "llama" as const, blocks: 2, hiddenSize: 8 };
   const interval = { method: "percentile bootstrap over sequences" as const, confidence: 0.95, resamples: 9, seed: 0 };
   const blocks = [-1, 1].map((value, block) => ({ block, value, low: value - 2, high: value + 2 }));
-  const scores: GateScores = { version: 1, metric: "gate", model, base: 3, samples: 9, tokens: 9, blocks, interval };
+  const base = { base: 3, baseLow: null, baseHigh: null, settled: null };
+  const scores: GateScores = { version: 1, metric: "gate", model, ...base, samples: 9, tokens: 9, blocks, interval };
   const page = reportPage({ title: "t", scores: [{ name: "n", scores }] });
   const [, band] = /<path d="([^"]+)"[^>]*fill-opacity="0.22"/.exec(page)!;
   const points = [...band!.matchAll(/[ML ](-?[\d.]+) (-?[\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]);

@@ -198,11 +198,22 @@ test("importance mistakes: options that do nothing with the metric, and items th
   writeFileSync(join(dir, "none.jsonl"), "\n");
   await mistake(importance("t.txt", "--init", "copy"), /--metric insertion, not angular/);
   await mistake(importance("t.txt", "--metric", "removal", "--init", "copy"), /--metric insertion, not removal/);
+  await mistake(importance("t.txt", "--metric", "gate", "--stream"), /--stream goes with --metric angular, removal/);
+  await mistake(importance("t.txt", "--metric", "gate", "--score", "loss"), /--score goes with --metric removal or/);
+  for (const option of [
+    ["--token", "mean"],
+    ["--unit", "radians"],
+    ["--final", "normed"],
+  ]) {
+    await mistake(
+      importance("t.txt", "--metric", "gate", ...option),
+      /--(token|unit|final) goes with --metric angular/,
+    );
+  }
   await mistake(
-    importance("t.txt", "--metric", "gate", "--stream"),
-    /--stream goes with --metric removal or insertion/,
+    importance("t.txt", "--plot", join(dir, "a.png")),
+    /a\.png: expected a name that ends in \.html .* \.svg/,
   );
-  await mistake(importance("t.txt", "--until-decided"), /--until-decided goes with/);
   await mistake(importance("t.txt", "--metric", "removal", "--least", "2"), /--least goes with --until-decided/);
   const removal = ["--metric", "removal"];
   await mistake(

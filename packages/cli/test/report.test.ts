@@ -34,18 +34,27 @@ function scores(bands: boolean) {
   const interval = { method: "percentile bootstrap over sequences", confidence: 0.95, resamples: 10, seed: 0 };
   const model = { family: "llama", blocks: 4, hiddenSize: 8 };
   const rest = { version: 1, metric: "angular", unit: "pi", token: "last", final: "raw", samples: 2, tokens: 2 };
-  return parseScores(JSON.stringify({ ...rest, model, distances, blocks, interval, runs }));
+  const spread = (by: number) => distances.map((row, l) => row.map((d, m) => (l === m ? 0 : d + by)));
+  const [low, high] = bands ? [spread(-0.02), spread(0.02)] : [null, null];
+  const withInterval = runs.map((run) => ({
+    ...run,
+    low: low?.[run.start]![run.start + run.n] ?? null,
+    high: high?.[run.start]![run.start + run.n] ?? null,
+  }));
+  const measured = { distances, low, high, blocks, interval, runs: withInterval, settled: null };
+  return parseScores(JSON.stringify({ ...rest, model, ...measured }));
 }
 
 /** Removal, insertion and gates of three blocks, as scores.json has them. */
 const drops = (["removal", "insertion", "gate"] as const).map((metric) => {
   const over = metric === "gate" ? "percentile bootstrap over sequences" : "paired percentile bootstrap over sequences";
   const blocks = [0.5, -0.1, 0.2].map((value, block) => ({ block, value, low: value - 0.2, high: value + 0.2 }));
-  const rest = metric === "gate" ? {} : { init: metric === "removal" ? null : "copy", unit: "loss", settled: null };
+  const rest = metric === "gate" ? {} : { init: metric === "removal" ? null : "copy", unit: "loss" };
   const model = { family: "llama", blocks: 3, hiddenSize: 8 };
   const interval = { method: over, confidence: 0.95, resamples: 10, seed: 0 };
+  const base = { base: 3, baseLow: 2.9, baseHigh: 3.1, settled: null };
   return parseScores(
-    JSON.stringify({ version: 1, metric, model, base: 3, samples: 2, tokens: 9, blocks, interval, ...rest }),
+    JSON.stringify({ version: 1, metric, model, ...base, samples: 2, tokens: 9, blocks, interval, ...rest }),
   );
 });
 

@@ -1,7 +1,5 @@
+import { Breath } from "./breath.js";
 import { ImportanceError } from "./errors.js";
-
-/** After this long without a pause, timers and signal handlers get their turn. */
-const YIELD_AFTER_MS = 50;
 
 /**
  * Angles in radians between all pairs of residual states, summed over tokens: [S, S] row-major, S = number of states;
@@ -23,16 +21,13 @@ export async function sumAngles(
   const S = states.length;
   const sums = new Float64Array(S * S);
   const units = states.map(() => new Float64Array(D));
-  let since = performance.now();
+  const breath = new Breath();
   for (let row = first; row < first + count; row++) {
     for (let s = 0; s < S; s++) normalise(states[s]!.subarray(row * D, (row + 1) * D), units[s]!, s);
     for (let a = 0; a < S; a++) {
       for (let b = a + 1; b < S; b++) sums[a * S + b]! += angle(units[a]!, units[b]!);
     }
-    if (performance.now() - since < YIELD_AFTER_MS) continue;
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    signal?.throwIfAborted();
-    since = performance.now();
+    await breath.take(signal);
   }
   return sums;
 }

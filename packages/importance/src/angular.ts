@@ -1,24 +1,27 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import type { Store } from "@slayer/tensor";
+import { Store } from "@slayer/tensor";
 import { sumAngles } from "./angles.js";
 import { checkBatch, type SequenceBatch } from "./batch.js";
-import { bootstrapMeans, checkBootstrap, CONFIDENCE } from "./bootstrap.js";
+import { checkBootstrap, CONFIDENCE } from "./bootstrap.js";
 import { ImportanceError } from "./errors.js";
+import { type MeasureOptions, remaining, Samples } from "./samples.js";
 import { type AngularScores, bestRuns } from "./scores.js";
+import { checkSettle, type SettleOptions, Settling } from "./settle.js";
+import { StagedStates } from "./staged-states.js";
 import { StateReader } from "./states.js";
+import type { StreamedWeights } from "./weights.js";
 
-export interface AngularOptions {
+export interface AngularOptions extends MeasureOptions {
   /** Distances at each sequence's last valid token (default, as Gromov et al.), or averaged over all valid tokens. */
   readonly token?: "last" | "mean";
   /** Default "pi": distances in units of π. */
   readonly unit?: "pi" | "radians";
   /** What counts as leaving the last block: the raw residual stream (default), or that after the final norm. */
   readonly final?: "raw" | "normed";
-  /** Of the bootstrap behind the confidence intervals. Default 2000. */
-  readonly resamples?: number;
-  /** Of the bootstrap: 0 … 2³² − 1. Default 0. */
-  readonly seed?: number;
-  readonly signal?: AbortSignal;
+  /** Stop once the ranking of the blocks has settled. By default all batches are measured. */
+  readonly untilSettled?: SettleOptions;
+  /** With `StreamedWeights`: batches that pass through a block while its weights are on the device. Default 1. */
+  readonly together?: number;
   /** Called after each batch with the number of sequences measured so far. */
   readonly onProgress?: (sequences: number) => void;
 }
@@ -35,52 +38,76 @@ export interface AngularOptions {
  *
  * Memory beside the weights: with "last" that of a forward pass and (L+1)·B·D floats; with "mean" (L+1)·B·T·D floats,
  * on the device and on the host, so give it small batches. Batches of one shape in a row share one program. Padding
- * changes nothing, except with dynamic RoPE, whose frequencies follow the padded length (as in Transformers).
+ * changes nothing, except with dynamic RoPE, whose frequencies follow the padded length (as in Transformers). With
+ * `StreamedWeights` one block's weights are on the device at a time, each loaded once for all batches that go together;
+ * their states wait on the host.
  *
- * @param store the model's weights under the checkpoint's names, on any backend
+ * @param weights the model's weights under the checkpoint's names, on any backend
  * @throws ImportanceError for batches that do not fit the model, none at all, states that are not finite, or bad options
  */
 export async function angularDistances(
   config: ModelConfig,
-  store: Store,
+  weights: Store | StreamedWeights,
   batches: Iterable<SequenceBatch> | AsyncIterable<SequenceBatch>,
   options: AngularOptions = {},
 ): Promise<AngularScores> {
-  const { token = "last", unit = "pi", final = "raw", resamples = 2000, seed = 0, signal } = options;
+  const { token = "last", unit = "pi", final = "raw", untilSettled, resamples = 2000, seed = 0, signal } = options;
   checkBootstrap(resamples, seed);
   const { blocks: L, hiddenSize: D, family } = config;
+  if (untilSettled) checkSettle(untilSettled, L);
   const S = L + 1;
-  const total = new Float64Array(S * S);
-  const sumsOfBlocks: Float64Array[] = [];
-  const counts: number[] = [];
+  // Of each sample the distances of all pairs of states, (0, 1), (0, 2), … (S − 2, S − 1).
+  const pairs = Array.from({ length: S }, (_, l) =>
+    Array.from({ length: L - l }, (__, i) => [l, l + 1 + i] as const),
+  ).flat();
+  const pairOf = (l: number, m: number): number => l * L - (l * (l - 1)) / 2 + (m - l - 1);
+  const samples = new Samples(pairs.length, options.measured);
+  const settling = untilSettled && new Settling({ ...untilSettled, resamples, seed }, samples.length);
   const perUnit = unit === "pi" ? 1 / Math.PI : 1;
+  let decided = false;
 
-  const reader = new StateReader(config, store, { token, final });
+  const reader =
+    weights instanceof Store
+      ? new StateReader(config, weights, { token, final })
+      : new StagedStates(config, weights, { token, final });
+  const together = weights instanceof Store ? 1 : options.together;
   try {
-    for await (const batch of batches) {
+    for await (const group of remaining(batches, ({ batch }) => batch, samples.length, together)) {
       signal?.throwIfAborted();
-      checkBatch(config, batch);
-      const states = await reader.read(batch, signal);
-      for (let b = 0; b < batch.batch; b++) {
-        const first = token === "last" ? b : b * batch.length;
-        const count = token === "last" ? 1 : (batch.lengths?.[b] ?? batch.length);
-        const sums = (await sumAngles(states, D, first, count, signal)).map((radians) => radians * perUnit);
-        sums.forEach((sum, pair) => (total[pair]! += sum));
-        sumsOfBlocks.push(Float64Array.from({ length: L }, (_, l) => sums[l * S + l + 1]!));
-        counts.push(count);
+      for (const batch of group) checkBatch(config, batch);
+      const states = await reader.read(group, signal);
+      for (const [i, batch] of group.entries()) {
+        for (let b = 0; b < batch.batch; b++) {
+          const first = token === "last" ? b : b * batch.length;
+          const count = token === "last" ? 1 : (batch.lengths?.[b] ?? batch.length);
+          const sums = await sumAngles(states[i]!, D, first, count, signal);
+          samples.add(
+            count,
+            Float64Array.from(pairs, ([l, m]) => sums[l * S + m]! * perUnit),
+          );
+          samples.tokens += count;
+        }
       }
-      options.onProgress?.(counts.length);
+      options.onProgress?.(samples.length);
+      options.onMeasured?.(() => samples.measured());
+      const ofBlocks = () =>
+        samples.sums.map((sums) => Float64Array.from({ length: L }, (_, l) => sums[pairOf(l, l + 1)]!));
+      decided = settling?.decided(ofBlocks, samples.counts) ?? false;
+      if (decided) break;
     }
   } finally {
     reader.free();
   }
-  if (counts.length === 0) throw new ImportanceError("there are no sequences to measure; give at least one");
+  if (samples.length === 0) throw new ImportanceError("there are no sequences to measure; give at least one");
 
-  const tokens = counts.reduce((a, b) => a + b, 0);
-  const distances = Array.from({ length: S }, (_, l) =>
-    Array.from({ length: S }, (__, m) => total[Math.min(l, m) * S + Math.max(l, m)]! / tokens),
-  );
-  const intervals = bootstrapMeans(sumsOfBlocks, counts, { resamples, seed, confidence: CONFIDENCE });
+  const matrix = (values: readonly number[]): number[][] =>
+    Array.from({ length: S }, (_, l) =>
+      Array.from({ length: S }, (__, m) => (l === m ? 0 : values[pairOf(Math.min(l, m), Math.max(l, m))]!)),
+    );
+  const intervals = samples.intervals(resamples, seed);
+  const distances = matrix(samples.means());
+  const low = intervals && matrix(intervals.map((interval) => interval.low));
+  const high = intervals && matrix(intervals.map((interval) => interval.high));
   return {
     version: 1,
     metric: "angular",
@@ -88,16 +115,19 @@ export async function angularDistances(
     unit,
     token,
     final,
-    samples: counts.length,
-    tokens,
+    samples: samples.length,
+    tokens: samples.tokens,
     distances,
+    low,
+    high,
     blocks: Array.from({ length: L }, (_, block) => ({
       block,
       value: distances[block]![block + 1]!,
-      low: intervals?.[block]?.low ?? null,
-      high: intervals?.[block]?.high ?? null,
+      low: low?.[block]![block + 1] ?? null,
+      high: high?.[block]![block + 1] ?? null,
     })),
     interval: { method: "percentile bootstrap over sequences", confidence: CONFIDENCE, resamples, seed },
-    runs: bestRuns(distances),
+    runs: bestRuns({ distances, low, high }),
+    settled: untilSettled ? { level: untilSettled.level, least: untilSettled.least ?? null, decided } : null,
   };
 }

@@ -1,13 +1,14 @@
 import type { FloatDtype, ModelConfig } from "@slayer/checkpoint";
 import type { Store } from "@slayer/tensor";
 import { checkBatch, nextTokenTargets, scoredTokens, type SequenceBatch } from "./batch.js";
-import { bootstrapMeans, checkBootstrap, CONFIDENCE } from "./bootstrap.js";
+import { checkBootstrap, CONFIDENCE, type Interval } from "./bootstrap.js";
 import { type ChoiceItem, choiceRows, judge, mcnemar } from "./choices.js";
 import { ImportanceError } from "./errors.js";
+import { type MeasureOptions, remaining, Samples } from "./samples.js";
 import type { DropScore, DropScores, DropUnit } from "./scores.js";
-import { type SettleOptions, Settling } from "./settle.js";
+import { checkSettle, type SettleOptions, Settling } from "./settle.js";
 import { Stages } from "./stages.js";
-import { type Change, sites, sweepBatch } from "./sweep.js";
+import { type Change, sites, sweepBatches } from "./sweep.js";
 import type { StreamedWeights } from "./weights.js";
 
 type Source<T> = Iterable<T> | AsyncIterable<T>;
@@ -17,7 +18,7 @@ export type DropData =
   | { readonly unit: "loss"; readonly batches: Source<SequenceBatch> }
   | { readonly unit: "likelihood" | "accuracy"; readonly batches: Source<readonly ChoiceItem[]> };
 
-export interface DropOptions {
+export interface DropOptions extends MeasureOptions {
   /**
    * The type in which the checkpoint stores a tensor: means of two blocks are rounded to it, as surgery would. By default
    * they stay f32.
@@ -25,11 +26,8 @@ export interface DropOptions {
   readonly storedAs?: (name: string) => FloatDtype;
   /** Stop once the ranking has settled. By default all batches are measured. */
   readonly untilSettled?: SettleOptions;
-  /** Of the bootstrap behind the confidence intervals. Default 2000. */
-  readonly resamples?: number;
-  /** Of the bootstrap: 0 … 2³² − 1. Default 0. */
-  readonly seed?: number;
-  readonly signal?: AbortSignal;
+  /** Batches that pass through a block while its weights are at hand. Default 1. */
+  readonly together?: number;
   /** Called after each block evaluation; `sweepEvaluations` says how many there are per batch. */
   readonly onProgress?: (evaluations: number) => void;
 }
@@ -43,9 +41,10 @@ export interface DropOptions {
  * Each sequence or item is one sample; the 95 % intervals are bootstrapped over samples, each resample comparing changed and
  * unchanged model on the same ones (paired). On accuracy there is also McNemar's exact test.
  *
- * Memory beside the weights: one block's forward pass on the device, and up to (3L + 1)·B·T·D floats of states on the host.
- * With `StreamedWeights` one block's weights are on the device at a time, each loaded once per batch, and the numbers are
- * the same. Padding changes nothing, except with dynamic RoPE, whose frequencies follow the padded length.
+ * Memory beside the weights: one block's forward pass on the device, and up to (3L + 1)·B·T·D floats of states on the host
+ * for each of the batches that go together. With `StreamedWeights` one block's weights are on the device at a time, each
+ * loaded once for all batches that go together, and the numbers are the same. Padding changes nothing, except with dynamic
+ * RoPE, whose frequencies follow the padded length.
  *
  * @param changes which sweeps to run, each branching from the same unchanged run
  * @returns one per change, in order
@@ -58,48 +57,68 @@ export async function blockDrops(
   changes: readonly Change[],
   options: DropOptions = {},
 ): Promise<DropScores[]> {
-  const { storedAs = () => "F32", untilSettled, resamples = 2000, seed = 0, signal } = options;
+  const { storedAs = () => "F32", untilSettled, together = 1, resamples = 2000, seed = 0, signal } = options;
   checkBootstrap(resamples, seed);
   checkChanges(config, changes, untilSettled);
-  const tables = changes.map((change) => ({ change, table: new DropTable(sites(change, config.blocks)) }));
-  const settling = untilSettled && tables.map(() => new Settling({ ...untilSettled, resamples, seed }));
-  const counts: number[] = [];
-  let [base, tokens, evaluations, decided] = [0, 0, 0, false];
+  // Of each sample the unchanged model's sum, then the drops of each change: columns `from` … `to − 1`.
+  let width = 1;
+  const columns = changes.map((change) => ({ from: width, to: (width += sites(change, config.blocks)) }));
+  const samples = new Samples(width, options.measured);
+  const settling =
+    untilSettled && changes.map(() => new Settling({ ...untilSettled, resamples, seed }, samples.length));
+  let evaluations = 0;
+  let decided = false;
   const stages = new Stages(config, weights, storedAs, signal);
   try {
-    for await (const input of data.batches) {
+    const countOf = (input: SequenceBatch | readonly ChoiceItem[]) => ("ids" in input ? input.batch : input.length);
+    for await (const group of remaining<SequenceBatch | readonly ChoiceItem[]>(
+      data.batches,
+      countOf,
+      samples.length,
+      together,
+    )) {
       signal?.throwIfAborted();
-      const { batch, targets, weightsOfSamples, score } = prepare(config, data.unit, input);
-      const swept = await sweepBatch(stages, config.blocks, batch, targets, changes, () =>
+      const prepared = group.map((input) => prepare(config, data.unit, input));
+      const swept = await sweepBatches(stages, config.blocks, prepared, changes, () =>
         options.onProgress?.(++evaluations),
       );
-      const before = score(swept.base);
-      for (const { change, table } of tables) table.add(before, swept.changed.get(change)!.map(score));
-      counts.push(...weightsOfSamples);
-      base += before.reduce((a, b) => a + b, 0);
-      for (let b = 0; b < batch.batch; b++) tokens += scoredTokens(targets, b, batch.length);
+      for (const [i, { batch, targets, weightsOfSamples, score }] of prepared.entries()) {
+        const { base, changed } = swept[i]!;
+        const before = score(base);
+        const after = changes.flatMap((change) => changed.get(change)!.map(score));
+        for (const [s, count] of weightsOfSamples.entries()) {
+          samples.add(count, Float64Array.of(before[s]!, ...after.map((values) => values[s]! - before[s]!)));
+        }
+        for (let b = 0; b < batch.batch; b++) samples.tokens += scoredTokens(targets, b, batch.length);
+      }
+      options.onMeasured?.(() => samples.measured());
       // Every sweep asked for must have settled; each keeps count of its own looks.
-      decided = settling?.map((one, i) => one.decided(tables[i]!.table.drops, counts)).every(Boolean) ?? false;
+      decided =
+        settling?.map((one, i) => one.decided(() => slices(samples, columns[i]!), samples.counts)).every(Boolean) ??
+        false;
       if (decided) break;
     }
   } finally {
     stages.free();
   }
-  if (counts.length === 0) throw new ImportanceError("there is nothing to measure; give at least one sequence or item");
+  if (samples.length === 0)
+    throw new ImportanceError("there is nothing to measure; give at least one sequence or item");
 
-  const observations = counts.reduce((a, b) => a + b, 0);
   const { family, blocks, hiddenSize } = config;
   const noun = data.unit === "loss" ? "sequences" : "items";
-  return tables.map(({ change, table }) => ({
+  const intervals = samples.intervals(resamples, seed);
+  const accuracy = data.unit === "accuracy";
+  const base = accuracy ? accuracyOf(samples, intervals?.[0]) : lossOf(samples, intervals?.[0]);
+  return changes.map((change, i) => ({
     version: 1,
     metric: change === "removal" ? "removal" : "insertion",
     init: change === "removal" ? null : change,
     model: { family, blocks, hiddenSize },
     unit: data.unit,
-    base: (data.unit === "accuracy" ? observations - base : base) / observations,
-    samples: counts.length,
-    tokens,
-    blocks: table.scores(counts, { resamples, seed }, data.unit === "accuracy"),
+    ...base,
+    samples: samples.length,
+    tokens: samples.tokens,
+    blocks: dropScores(samples, columns[i]!, intervals, accuracy),
     interval: { method: `paired percentile bootstrap over ${noun}`, confidence: CONFIDENCE, resamples, seed },
     settled: untilSettled ? { level: untilSettled.level, least: untilSettled.least ?? null, decided } : null,
   }));
@@ -129,42 +148,44 @@ function prepare(config: ModelConfig, unit: DropUnit, input: SequenceBatch | rea
   return { ...rows, weightsOfSamples: items.map(() => 1), score };
 }
 
-/** Drops of one kind of change, sample by sample. */
-class DropTable {
-  /** Per sample [K]. */
-  readonly drops: Float64Array[] = [];
-  readonly #sites: number;
+interface Columns {
+  readonly from: number;
+  readonly to: number;
+}
 
-  constructor(count: number) {
-    this.#sites = count;
-  }
+function slices({ sums }: Samples, { from, to }: Columns): Float64Array[] {
+  return sums.map((row) => row.subarray(from, to));
+}
 
-  /** `before` [samples], and per site after the change [samples]. */
-  add(before: Float64Array, after: readonly Float64Array[]): void {
-    before.forEach((value, s) => this.drops.push(Float64Array.from(after, (values) => values[s]! - value)));
-  }
+type Base = Pick<DropScores, "base" | "baseLow" | "baseHigh">;
 
-  scores(
-    counts: readonly number[],
-    bootstrap: { resamples: number; seed: number },
-    tested: boolean,
-  ): readonly DropScore[] {
-    const total = counts.reduce((a, b) => a + b, 0);
-    const intervals = bootstrapMeans(this.drops, counts, { ...bootstrap, confidence: CONFIDENCE });
-    return Array.from({ length: this.#sites }, (_, block) => {
-      const drops = this.drops.map((values) => values[block]!);
-      const score = {
-        block,
-        value: drops.reduce((a, b) => a + b, 0) / total,
-        low: intervals?.[block]?.low ?? null,
-        high: intervals?.[block]?.high ?? null,
-      };
-      if (!tested) return score;
-      const lost = drops.filter((drop) => drop > 0).length;
-      const gained = drops.filter((drop) => drop < 0).length;
-      return { ...score, mcnemar: { lost, gained, p: mcnemar(lost, gained) } };
-    });
-  }
+function lossOf(samples: Samples, interval: Interval | undefined): Base {
+  const base = samples.total(0) / samples.observations;
+  return { base, baseLow: interval?.low ?? null, baseHigh: interval?.high ?? null };
+}
+
+/** The share of items that were not answered wrongly. */
+function accuracyOf(samples: Samples, wrong: Interval | undefined): Base {
+  const base = (samples.length - samples.total(0)) / samples.length;
+  return { base, baseLow: wrong ? 1 - wrong.high : null, baseHigh: wrong ? 1 - wrong.low : null };
+}
+
+function dropScores(
+  samples: Samples,
+  { from, to }: Columns,
+  intervals: Interval[] | null,
+  tested: boolean,
+): DropScore[] {
+  const means = samples.means();
+  return Array.from({ length: to - from }, (_, block) => {
+    const k = from + block;
+    const { low = null, high = null } = intervals?.[k] ?? {};
+    const score = { block, value: means[k]!, low, high };
+    if (!tested) return score;
+    const lost = samples.sums.filter((row) => row[k]! > 0).length;
+    const gained = samples.sums.filter((row) => row[k]! < 0).length;
+    return { ...score, mcnemar: { lost, gained, p: mcnemar(lost, gained) } };
+  });
 }
 
 function checkChanges({ blocks }: ModelConfig, changes: readonly Change[], settle: SettleOptions | undefined): void {
@@ -174,11 +195,5 @@ function checkChanges({ blocks }: ModelConfig, changes: readonly Change[], settl
   for (const change of changes) {
     if (sites(change, blocks) < 1) throw new ImportanceError("a model of one block has no two blocks to average");
   }
-  if (!settle) return;
-  const { level, least } = settle;
-  if (!(level > 0 && level < 1)) throw new ImportanceError(`level must be between 0 and 1, got ${level}`);
-  const most = Math.min(...changes.map((change) => sites(change, blocks))) - 1;
-  if (least !== undefined && !(Number.isInteger(least) && least >= 1 && least <= most)) {
-    throw new ImportanceError(`least must be an integer from 1 to ${most}, got ${least}`);
-  }
+  if (settle) checkSettle(settle, Math.min(...changes.map((change) => sites(change, blocks))));
 }

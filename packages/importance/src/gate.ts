@@ -2,16 +2,15 @@ import type { ModelConfig } from "@slayer/checkpoint";
 import { forward, forwardInputs, typesIn } from "@slayer/model";
 import { differentiate, Graph, lmHeadLoss, Program, type Store, sum } from "@slayer/tensor";
 import { checkBatch, cleanIds, nextTokenTargets, scoredTokens, type SequenceBatch, sumRows } from "./batch.js";
-import { bootstrapMeans, checkBootstrap, CONFIDENCE } from "./bootstrap.js";
+import { checkBootstrap, CONFIDENCE } from "./bootstrap.js";
 import { ImportanceError } from "./errors.js";
+import { type MeasureOptions, remaining, Samples } from "./samples.js";
 import type { GateScores } from "./scores.js";
+import { checkSettle, type SettleOptions, Settling } from "./settle.js";
 
-export interface GateOptions {
-  /** Of the bootstrap behind the confidence intervals. Default 2000. */
-  readonly resamples?: number;
-  /** Of the bootstrap: 0 … 2³² − 1. Default 0. */
-  readonly seed?: number;
-  readonly signal?: AbortSignal;
+export interface GateOptions extends MeasureOptions {
+  /** Stop once the ranking of the blocks, by magnitude, has settled. By default all batches are measured. */
+  readonly untilSettled?: SettleOptions;
   /** Called after each batch with the number of sequences measured so far. */
   readonly onProgress?: (sequences: number) => void;
 }
@@ -40,46 +39,54 @@ export async function gateGradients(
   batches: Iterable<SequenceBatch> | AsyncIterable<SequenceBatch>,
   options: GateOptions = {},
 ): Promise<GateScores> {
-  const { resamples = 2000, seed = 0, signal } = options;
+  const { untilSettled, resamples = 2000, seed = 0, signal } = options;
   checkBootstrap(resamples, seed);
   const { blocks: L, hiddenSize, family } = config;
-  const gradients: Float64Array[] = []; // per sequence [L]
-  const counts: number[] = [];
-  let nats = 0;
+  if (untilSettled) checkSettle(untilSettled, L);
+  // Of each sample its loss, then the gradients of the L gates.
+  const samples = new Samples(1 + L, options.measured);
+  const settling = untilSettled && new Settling({ ...untilSettled, magnitude: true, resamples, seed }, samples.length);
+  let decided = false;
   const reader = new GateReader(config, store);
   try {
-    for await (const batch of batches) {
+    for await (const [batch] of remaining(batches, (one) => one.batch, samples.length)) {
       signal?.throwIfAborted();
-      checkBatch(config, batch);
-      const targets = nextTokenTargets(batch);
-      const { nll, gates } = await reader.read(batch, targets, signal);
-      for (let b = 0; b < batch.batch; b++) {
-        gradients.push(gates[b]!);
-        counts.push(scoredTokens(targets, b, batch.length));
-        nats += nll[b]!;
+      checkBatch(config, batch!);
+      const targets = nextTokenTargets(batch!);
+      const { nll, gates } = await reader.read(batch!, targets, signal);
+      for (let b = 0; b < batch!.batch; b++) {
+        const scored = scoredTokens(targets, b, batch!.length);
+        samples.add(scored, Float64Array.of(nll[b]!, ...gates[b]!));
+        samples.tokens += scored;
       }
-      options.onProgress?.(counts.length);
+      options.onProgress?.(samples.length);
+      options.onMeasured?.(() => samples.measured());
+      decided = settling?.decided(() => samples.sums.map((sums) => sums.subarray(1)), samples.counts) ?? false;
+      if (decided) break;
     }
   } finally {
     reader.free();
   }
-  if (counts.length === 0) throw new ImportanceError("there are no sequences to measure; give at least one");
-  const tokens = counts.reduce((a, b) => a + b, 0);
-  const intervals = bootstrapMeans(gradients, counts, { resamples, seed, confidence: CONFIDENCE });
+  if (samples.length === 0) throw new ImportanceError("there are no sequences to measure; give at least one");
+  const [base, ...means] = samples.means();
+  const [baseInterval, ...intervals] = samples.intervals(resamples, seed) ?? [];
   return {
     version: 1,
     metric: "gate",
     model: { family, blocks: L, hiddenSize },
-    base: nats / tokens,
-    samples: counts.length,
-    tokens,
-    blocks: Array.from({ length: L }, (_, block) => ({
+    base: base!,
+    baseLow: baseInterval?.low ?? null,
+    baseHigh: baseInterval?.high ?? null,
+    samples: samples.length,
+    tokens: samples.tokens,
+    blocks: means.map((value, block) => ({
       block,
-      value: gradients.reduce((total, values) => total + values[block]!, 0) / tokens,
-      low: intervals?.[block]?.low ?? null,
-      high: intervals?.[block]?.high ?? null,
+      value,
+      low: intervals[block]?.low ?? null,
+      high: intervals[block]?.high ?? null,
     })),
     interval: { method: "percentile bootstrap over sequences", confidence: CONFIDENCE, resamples, seed },
+    settled: untilSettled ? { level: untilSettled.level, least: untilSettled.least ?? null, decided } : null,
   };
 }
 

@@ -6,6 +6,7 @@ export { blockDrops, type DropData, type DropOptions } from "./drops.js";
 export { ImportanceError } from "./errors.js";
 export { gateGradients, type GateOptions } from "./gate.js";
 export { parseScores } from "./parse-scores.js";
+export type { MeasuredSamples } from "./samples.js";
 export {
   leastImportant,
   type AngularScores,

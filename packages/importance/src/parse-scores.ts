@@ -12,8 +12,8 @@ import {
   type Scores,
 } from "./scores.js";
 
-/** No model has nearly as many; the scores of 1024 blocks take some 21 million characters, those of 32 blocks 30,000. */
-const MAX_BLOCKS = 1024;
+/** No model has nearly as many; the scores of 512 blocks take some 16 million characters, those of 32 blocks 80,000. */
+const MAX_BLOCKS = 512;
 const MAX_CHARACTERS = 32 * 1024 * 1024;
 
 /**
@@ -73,12 +73,16 @@ class Reader {
     const token = this.#oneOf(data.token, "token", ["last", "mean"]);
     const final = this.#oneOf(data.final, "final", ["raw", "normed"]);
     const roundedUp = 1 + 1e-12; // a mean of largest values
-    const distances = this.#distances(data.distances, blocks + 1, (unit === "pi" ? 1 : Math.PI) * roundedUp);
-    const runs = bestRuns(distances);
+    const largest = (unit === "pi" ? 1 : Math.PI) * roundedUp;
+    const distances = this.#distances(data.distances, "distances", blocks + 1, () => [0, largest]);
+    const alone = data.low === null && data.high === null;
+    const low = alone ? null : this.#distances(data.low, "low", blocks + 1, () => [0, largest]);
+    const high = low && this.#distances(data.high, "high", blocks + 1, (l, m) => [low[l]![m]!, largest]);
+    const runs = bestRuns({ distances, low, high });
     this.#array(data.runs, "runs", blocks).forEach((value, i) => {
-      const { n, start, value: distance } = object(value) ?? {};
+      const found = object(value) ?? {};
       const run = runs[i]!;
-      const same = n === run.n && start === run.start && distance === run.value;
+      const same = Object.entries(run).every(([key, wanted]) => found[key] === wanted);
       if (!same) this.#refuse(`runs.${i}`, `${JSON.stringify(run)}, as the distances have it`, value);
     });
     return {
@@ -86,19 +90,28 @@ class Reader {
       token,
       final,
       distances,
+      low,
+      high,
       blocks: this.#array(data.blocks, "blocks", blocks).map((value, l) =>
-        this.#block(object(value) ?? {}, l, distances[l]![l + 1]!),
+        this.#block(object(value) ?? {}, {
+          block: l,
+          value: distances[l]![l + 1]!,
+          low: low?.[l]![l + 1] ?? null,
+          high: high?.[l]![l + 1] ?? null,
+        }),
       ),
       interval: this.#interval(data.interval, "percentile bootstrap over sequences"),
       runs,
+      settled: this.#settled(data.settled, blocks),
     };
   }
 
   #gate(data: Fields, { blocks }: MeasuredModel): Omit<GateScores, Common> {
     return {
-      base: this.#number(data.base, "base", 0),
+      ...this.#base(data),
       blocks: this.#array(data.blocks, "blocks", blocks).map((value, l) => this.#score(object(value) ?? {}, l)),
       interval: this.#interval(data.interval, "percentile bootstrap over sequences"),
+      settled: this.#settled(data.settled, blocks),
     };
   }
 
@@ -121,14 +134,22 @@ class Reader {
     return {
       init,
       unit,
-      base: this.#number(data.base, "base", 0, accuracy ? 1 : undefined),
+      ...this.#base(data, accuracy ? 1 : undefined),
       blocks,
       interval: this.#interval(data.interval, `paired percentile bootstrap over ${noun}`),
-      settled: data.settled === null ? null : this.#settled(data.settled, sites),
+      settled: this.#settled(data.settled, sites),
     };
   }
 
-  #settled(value: unknown, sites: number): NonNullable<DropScores["settled"]> {
+  #base({ base, baseLow, baseHigh }: Fields, largest?: number): Pick<DropScores, "base" | "baseLow" | "baseHigh"> {
+    const checked = this.#number(base, "base", 0, largest);
+    if (baseLow === null && baseHigh === null) return { base: checked, baseLow, baseHigh };
+    const low = this.#number(baseLow, "baseLow", 0, largest);
+    return { base: checked, baseLow: low, baseHigh: this.#number(baseHigh, "baseHigh", low, largest) };
+  }
+
+  #settled(value: unknown, sites: number): Scores["settled"] {
+    if (value === null) return null;
     const { level, least, decided } = object(value) ?? {};
     return {
       level: this.#number(level, "settled.level", 0, 1),
@@ -168,26 +189,33 @@ class Reader {
     return { block: l, value: checked, low: from, high: this.#number(high, `${path}.high`, from, largest) };
   }
 
-  #distances(value: unknown, side: number, largest: number): number[][] {
-    const rows = this.#array(value, "distances", side).map((row, l) =>
-      this.#array(row, `distances.${l}`, side).map((d, m) => this.#number(d, `distances.${l}.${m}`, 0, largest)),
+  /** A symmetric matrix with zeros on its diagonal, each value in a range of its own. */
+  #distances(
+    value: unknown,
+    path: string,
+    side: number,
+    range: (l: number, m: number) => readonly [number, number],
+  ): number[][] {
+    const rows = this.#array(value, path, side).map((row, l) =>
+      this.#array(row, `${path}.${l}`, side).map((d, m) => this.#number(d, `${path}.${l}.${m}`, ...range(l, m))),
     );
     for (const [l, row] of rows.entries()) {
       for (const [m, d] of row.entries()) {
         const mirrored = l === m ? 0 : rows[m]![l]!;
-        if (d !== mirrored) this.#refuse(`distances.${l}.${m}`, `${mirrored}, for the matrix is symmetric`, d);
+        if (d !== mirrored) this.#refuse(`${path}.${l}.${m}`, `${mirrored}, for the matrix is symmetric`, d);
       }
     }
     return rows;
   }
 
-  #block({ block, value, low, high }: Fields, l: number, distance: number): BlockScore {
-    const path = `blocks.${l}`;
-    if (block !== l) this.#refuse(`${path}.block`, String(l), block);
-    if (value !== distance) this.#refuse(`${path}.value`, `${distance}, which is distances.${l}.${l + 1}`, value);
-    if (low === null && high === null) return { block: l, value: distance, low, high };
-    const from = this.#number(low, `${path}.low`, 0);
-    return { block: l, value: distance, low: from, high: this.#number(high, `${path}.high`, from) };
+  /** A block's distance and interval, which stand in the matrices too. */
+  #block(found: Fields, wanted: BlockScore): BlockScore {
+    for (const [key, value] of Object.entries(wanted)) {
+      if (found[key] === value) continue;
+      const why = key === "block" ? "" : `, as in ${key === "value" ? "distances" : key}`;
+      this.#refuse(`blocks.${wanted.block}.${key}`, `${value}${why}`, found[key]);
+    }
+    return wanted;
   }
 
   #array(value: unknown, path: string, length: number): unknown[] {
@@ -207,7 +235,8 @@ class Reader {
 
   #number(value: unknown, path: string, from = -Number.MAX_VALUE, to = Number.MAX_VALUE): number {
     if (typeof value === "number" && value >= from && value <= to) return value;
-    return this.#refuse(path, `a number from ${from} to ${to}`, value);
+    const range = to === Number.MAX_VALUE ? `of at least ${from}` : `from ${from} to ${to}`;
+    return this.#refuse(path, from === -Number.MAX_VALUE ? "a number" : `a number ${range}`, value);
   }
 
   #refuse(path: string, wanted: string, got: unknown): never {

@@ -17,6 +17,9 @@ export interface BlockRun {
   /** The first block of the run: blocks `start` … `start + n − 1` go. */
   readonly start: number;
   readonly value: number;
+  /** Ends of the interval of this run's distance; null where there was one sample only. */
+  readonly low: number | null;
+  readonly high: number | null;
 }
 
 /** The model that was measured. */
@@ -44,17 +47,16 @@ export interface AngularScores {
    * and state L leaves the last block. Removing the n blocks from l on costs `distances[l][l + n]`.
    */
   readonly distances: readonly (readonly number[])[];
+  /** Ends of the intervals of `distances`, like them; null where there was one sample only. */
+  readonly low: readonly (readonly number[])[] | null;
+  readonly high: readonly (readonly number[])[] | null;
   /** Per block, n = 1. */
   readonly blocks: readonly BlockScore[];
-  /** How the intervals of `blocks` came about: sequences drawn with replacement, quantiles of the resampled means. */
-  readonly interval: {
-    readonly method: "percentile bootstrap over sequences";
-    readonly confidence: number;
-    readonly resamples: number;
-    readonly seed: number;
-  };
+  /** How the intervals came about: sequences drawn with replacement, quantiles of the resampled means. */
+  readonly interval: SampleInterval & { readonly method: "percentile bootstrap over sequences" };
   /** Per n = 1 … L, the run that is best removed. */
   readonly runs: readonly BlockRun[];
+  readonly settled: Settled | null;
 }
 
 /** How the intervals of drops and gradients came about. */
@@ -98,6 +100,9 @@ export interface DropScores {
   readonly unit: DropUnit;
   /** Of the unchanged model: its loss, its negative log-likelihood, or its accuracy. */
   readonly base: number;
+  /** Ends of its interval; null where there was one sample only. */
+  readonly baseLow: number | null;
+  readonly baseHigh: number | null;
   /** Sequences or items measured. */
   readonly samples: number;
   /** Tokens scored. */
@@ -108,13 +113,13 @@ export interface DropScores {
    */
   readonly blocks: readonly DropScore[];
   readonly interval: SampleInterval;
-  /** Where measuring was to stop once the ranking was settled: what was asked, and whether it came to that. */
   readonly settled: Settled | null;
 }
 
+/** Where measuring was to stop once the ranking of the blocks was settled: what was asked, and whether it came to that. */
 export interface Settled {
   readonly level: number;
-  /** Decided is which blocks are the `least` with the smallest drops; null: the order of all. */
+  /** Decided is which blocks are the `least` with the smallest scores; null: the order of all. */
   readonly least: number | null;
   readonly decided: boolean;
 }
@@ -126,12 +131,16 @@ export interface GateScores {
   readonly model: MeasuredModel;
   /** The model's loss in nats per token. */
   readonly base: number;
+  /** Ends of its interval; null where there was one sample only. */
+  readonly baseLow: number | null;
+  readonly baseHigh: number | null;
   readonly samples: number;
   /** Tokens scored. */
   readonly tokens: number;
   /** Per block, nats per token; the farther from 0, the more the block matters. */
   readonly blocks: readonly BlockScore[];
   readonly interval: SampleInterval;
+  readonly settled: Settled | null;
 }
 
 /** What `scores.json` may hold. */
@@ -144,12 +153,13 @@ export function leastImportant({ metric, blocks }: Scores): number[] {
 }
 
 /** l*(n) = argmin_l d(x_l, x_{l+n}) for n = 1 … L (Gromov et al., arXiv:2403.17887); among equals the first. */
-export function bestRuns(distances: AngularScores["distances"]): BlockRun[] {
+export function bestRuns({ distances, low, high }: Pick<AngularScores, "distances" | "low" | "high">): BlockRun[] {
   const L = distances.length - 1;
   return Array.from({ length: L }, (_, i) => {
     const n = i + 1;
     let start = 0;
     for (let l = 1; l + n <= L; l++) if (distances[l]![l + n]! < distances[start]![start + n]!) start = l;
-    return { n, start, value: distances[start]![start + n]! };
+    const [from, to] = [low?.[start]?.[start + n] ?? null, high?.[start]?.[start + n] ?? null];
+    return { n, start, value: distances[start]![start + n]!, low: from, high: to };
   });
 }

@@ -24,8 +24,14 @@ export class StateReader {
     this.#options = options;
   }
 
-  /** One forward pass. L + 1 states f32, [B, D] for "last" and [B·T, D] for "mean". */
-  async read(batch: SequenceBatch, signal?: AbortSignal): Promise<Float32Array[]> {
+  /** One forward pass for each batch. Of each, L + 1 states f32, [B, D] for "last" and [B·T, D] for "mean". */
+  async read(batches: readonly SequenceBatch[], signal?: AbortSignal): Promise<Float32Array[][]> {
+    const all: Float32Array[][] = [];
+    for (const batch of batches) all.push(await this.#readOne(batch, signal));
+    return all;
+  }
+
+  async #readOne(batch: SequenceBatch, signal: AbortSignal | undefined): Promise<Float32Array[]> {
     const { batch: B, length: T, lengths } = batch;
     const program = await this.#programFor(B, T);
     const valid = (b: number) => lengths?.[b] ?? T;

@@ -80,7 +80,8 @@ export class StageWeights {
     for (const [suffix, a] of values) {
       const b = next.get(suffix)!;
       const dtype = this.#storedAs(blockName(l, suffix));
-      const mean = a.map((value, i) => (value + b[i]!) / 2);
+      const mean = new Float32Array(a.length);
+      for (let i = 0; i < mean.length; i++) mean[i] = (a[i]! + b[i]!) / 2;
       means.set(suffix, dtype === "F32" || dtype === "F64" ? mean : decodeToF32(encodeFromF32(mean, dtype), dtype));
     }
     return this.#fill(`mean ${l}`, means);

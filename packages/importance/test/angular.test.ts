@@ -74,6 +74,31 @@ describe("distances that numpy computes from the hidden states of Transformers, 
   });
 });
 
+describe("streamed", () => {
+  it.each([
+    ["llama-gqa", "last", "raw"],
+    ["mistral-window", "mean", "raw"],
+    ["llama-tied", "last", "normed"],
+    ["llama-bias", "mean", "normed"],
+  ] as const)("%s, token %s, last state %s: the same bits as with all weights at hand", async (name, token, final) => {
+    const { config, store, ids, length } = await loadFixture(name);
+    const batches = [
+      { ids: ids.slice(0, 22), batch: 2, length: 11, lengths: [11, 4] },
+      { ids: ids.slice(length), batch: 1, length },
+    ];
+    const resident = await angularDistances(config, store, batches, { token, final });
+    const reads = new Map<string, number>();
+    const read = async (tensor: string) => {
+      reads.set(tensor, (reads.get(tensor) ?? 0) + 1);
+      return (await store.read(tensor)) as Float32Array;
+    };
+    const streamed = { backend: createReferenceBackend(), read };
+    expect(await angularDistances(config, streamed, batches, { token, final, together: 2 })).toEqual(resident);
+    expect(new Set(reads.values())).toEqual(new Set([1]));
+    expect(reads.has("model.norm.weight")).toBe(final === "normed");
+  });
+});
+
 describe("what must hold in any model", () => {
   it("a block that adds nothing has distance 0 exactly, and is the first to go", async () => {
     const fixture = await loadFixture("llama-gqa");
@@ -86,7 +111,7 @@ describe("what must hold in any model", () => {
       expect(distances[1]![3]).toBe(distances[2]![3]);
       expect(blocks[1]).toEqual({ block: 1, value: 0, low: 0, high: 0 });
       expect(blocks[0]!.value).toBeGreaterThan(0.01);
-      expect(runs[0]).toEqual({ n: 1, start: 1, value: 0 });
+      expect(runs[0]).toEqual({ n: 1, start: 1, value: 0, low: 0, high: 0 });
     }
   });
 
@@ -102,6 +127,28 @@ describe("what must hold in any model", () => {
       for (let l = 0; l + n < distances.length; l++) expect(distances[l]![l + n]).toBeGreaterThanOrEqual(value);
     }
     expect(runs.map((run) => run.n)).toEqual([1, 2, 3]);
+  });
+
+  it("intervals of all pairs hold the distance and are symmetric; sequences that are alike have no spread", async () => {
+    const { config, store, ids, length } = await loadFixture("llama-gqa");
+    const sequence = (from: number) => ({ ids: ids.slice(from, from + 6), batch: 1, length: 6 });
+    const starts = Array.from({ length: 12 }, (_, i) => 2 * i);
+    const { distances, low, high, blocks, runs } = await angularDistances(config, store, starts.map(sequence));
+    for (const [l, row] of distances.entries()) {
+      for (const [m, d] of row.entries()) {
+        expect(low![l]![m]).toBe(low![m]![l]);
+        expect(high![l]![m]).toBe(high![m]![l]);
+        if (l === m) expect([low![l]![m], d, high![l]![m]]).toEqual([0, 0, 0]);
+        else expect([low![l]![m]! < d, d < high![l]![m]!]).toEqual([true, true]);
+      }
+    }
+    expect(blocks.map((block) => [block.low, block.high])).toEqual(
+      blocks.map((_, l) => [low![l]![l + 1], high![l]![l + 1]]),
+    );
+    expect(runs.map((run) => run.low)).toEqual(runs.map(({ n, start }) => low![start]![start + n]));
+    const alike = await angularDistances(config, store, [0, 0, 0].map(sequence));
+    expect(largestDifference(upper(alike.low!), upper(alike.high!))).toBeLessThanOrEqual(1e-15);
+    expect(length).toBeGreaterThan(6);
   });
 
   it("one batch, two batches and an asynchronous source give the same scores, to 1e-12", async () => {

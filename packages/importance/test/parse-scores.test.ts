@@ -15,7 +15,9 @@ const scores = await angularDistances(config, store, [{ ids, batch, length }]);
 type Json = Record<string, unknown>;
 
 /** The scores as loose JSON, with one change. */
-function changed(change: (data: Json & { distances: number[][]; blocks: Json[]; runs: Json[] }) => void): string {
+type Matrices = Record<"distances" | "low" | "high", number[][]>;
+
+function changed(change: (data: Json & Matrices & { blocks: Json[]; runs: Json[] }) => void): string {
   const data = JSON.parse(JSON.stringify(scores));
   change(data);
   return JSON.stringify(data);
@@ -25,8 +27,12 @@ describe("parseScores", () => {
   it("gives back what was written, and drops what it does not know", () => {
     expect(parseScores(JSON.stringify(scores, null, 2))).toEqual(scores);
     expect(parseScores(changed((data) => (data.comment = "mine")))).toEqual(scores);
-    const none = changed((data) => data.blocks.forEach((block) => (block.low = block.high = null)));
-    expect(parseScores(none).blocks[0]).toEqual({ ...scores.blocks[0], low: null, high: null });
+    const alone = { low: null, high: null };
+    const none = changed((data) => {
+      Object.assign(data, alone);
+      for (const one of [...data.blocks, ...data.runs]) Object.assign(one, alone);
+    });
+    expect(parseScores(none).blocks[0]).toEqual({ ...scores.blocks[0], ...alone });
   });
 
   it.each<[string, string, RegExp]>([
@@ -43,7 +49,7 @@ describe("parseScores", () => {
     [
       "2^53 blocks",
       changed((data) => (data.model = { family: "llama", blocks: 2 ** 53, hiddenSize: 1 })),
-      /model.blocks: want a number from 1 to 1024/,
+      /model.blocks: want a number from 1 to 512/,
     ],
     ["half a sequence", changed((data) => (data.samples = 1.5)), /samples: want an integer, got 1.5/],
     ["a missing row", changed((data) => data.distances.pop()), /distances.length: want 3, got 2/],
@@ -62,8 +68,13 @@ describe("parseScores", () => {
       /blocks.0.block: want 0, got 1/,
     ],
     ["a block's value that is not its distance", changed((data) => (data.blocks[1]!.value = 0)), /blocks.1.value/],
-    ["an interval upside down", changed((data) => (data.blocks[0]!.low = 2)), /blocks.0.high: want a number from 2/],
-    ["half an interval", changed((data) => (data.blocks[0]!.high = null)), /blocks.0.high/],
+    [
+      "an interval upside down",
+      changed((data) => (data.high[0]![1] = 0.5 * data.low[0]![1]!)),
+      /high.0.1: want a number from 0\.[0-9]+ to 1/,
+    ],
+    ["half an interval", changed((data) => Object.assign(data, { high: null })), /high: want a list of 3, got null/],
+    ["a block's interval that is not its pair's", changed((data) => (data.blocks[0]!.low = 0)), /blocks.0.low.*in low/],
     [
       "a run that is not the best",
       changed((data) => (data.runs[0]!.start = 1 - scores.runs[0]!.start)),
@@ -109,7 +120,7 @@ describe("parseScores of drops and gates", () => {
       untilSettled: { level: 0.9, least: 1 },
     })),
     ...(await blockDrops(config, store, { unit: "likelihood", batches: [items] }, ["copy"])),
-    await gateGradients(config, store, [{ ids, batch, length }]),
+    await gateGradients(config, store, [{ ids, batch, length }], { untilSettled: { level: 0.9 } }),
   ];
 
   it("gives back what was written", async () => {
@@ -130,7 +141,8 @@ describe("parseScores of drops and gates", () => {
     ["an interval upside down", 0, (data) => (data.blocks[1]!.low = 1e9), /blocks.1.high/],
     ["another interval's method", 0, (data) => (data.interval.method = "jackknife"), /interval.method: want "paired/],
     ["an unknown unit", 0, (data) => (data.unit = "nats"), /unit: want "loss" or/],
-    ["a negative loss", 0, (data) => (data.base = -1), /base: want a number from 0/],
+    ["a base's interval upside down", 0, (data) => (data.baseHigh = 0.1), /baseHigh: want a number of at least/],
+    ["a negative loss", 0, (data) => (data.base = -1), /base: want a number of at least 0/],
     ["an accuracy of 2", 3, (data) => (data.base = 2), /base: want a number from 0 to 1/],
     ["accuracy without McNemar", 3, (data) => delete data.blocks[0]!.mcnemar, /blocks.0.mcnemar.lost/],
     [

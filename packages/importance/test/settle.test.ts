@@ -49,7 +49,7 @@ describe("settling", () => {
       const sums = draw([0, 0], 128, 1000 + 17 * e);
       const settling = new Settling(options);
       const stops = [...sums.keys()]
-        .filter((n) => settling.decided(sums.slice(0, n + 1), ones(n + 1)))
+        .filter((n) => settling.decided(() => sums.slice(0, n + 1), ones(n + 1)))
         .map((n) => n + 1);
       expect(stops.every((n) => [16, 32, 64, 128].includes(n))).toBe(true);
       const [stop] = stops;

@@ -17,18 +17,20 @@ const MOST_RUNS = 8;
 const percent = (share: number): string => `${Math.round(100 * share)} %`;
 const cell = (value: number | null): string => (value === null ? "–" : value.toFixed(4)).padStart(8);
 
-function formatAngular({ blocks, runs, samples, token, unit, interval }: AngularScores): string {
+function formatAngular(scores: AngularScores): string {
+  const { blocks, runs, samples, token, unit, final, interval } = scores;
   const per = unit === "pi" ? "in units of π" : "in radians";
   return [
-    `angular distance of each block's states, ${per}, token ${token}, ${samples} sequences`,
+    `angular distance of each block's states, ${per}, token ${token}, last state ${final}, ${samples} sequences`,
     `block  distance   ${percent(interval.confidence)} interval`,
     ...blocks.map((score) => row(score)),
     "",
     "least changed by removing",
-    ...runs.slice(0, Math.min(MOST_RUNS, blocks.length - 1)).map(({ n, start, value }) => {
+    ...runs.slice(0, Math.min(MOST_RUNS, blocks.length - 1)).map(({ n, start, ...score }) => {
       const which = n === 1 ? `block ${start}` : `blocks ${start}-${start + n - 1}`;
-      return `${String(n).padStart(5)}  ${cell(value)}  ${which}`;
+      return `${row({ block: n, ...score })}  ${which}`;
     }),
+    ...settledLines(scores),
   ].join("\n");
 }
 
@@ -39,12 +41,11 @@ const units: Readonly<Record<DropScores["unit"], string>> = {
 };
 
 function formatDrops(scores: DropScores): string {
-  const { metric, init, unit, base, samples, tokens, blocks, interval, settled } = scores;
+  const { metric, init, unit, samples, tokens, blocks, interval } = scores;
   const change = metric === "removal" ? "the block removed" : `one more block (${init}) inserted after it`;
   const noun = unit === "loss" ? "sequences" : "items";
-  const what = settled?.least == null ? "the ranking" : `which ${settled.least} matter least`;
   return [
-    `${units[unit]} with ${change}; ${base.toFixed(4)} without; ${samples} ${noun}, ${tokens} tokens scored`,
+    `${units[unit]} with ${change}; ${baseText(scores)} without; ${samples} ${noun}, ${tokens} tokens scored`,
     `block      drop   ${percent(interval.confidence)} interval${unit === "accuracy" ? "       lost gained  McNemar p" : ""}`,
     ...blocks.map(({ mcnemar, ...score }) => {
       if (!mcnemar) return row(score);
@@ -53,22 +54,32 @@ function formatDrops(scores: DropScores): string {
     }),
     "",
     `least important first: ${leastImportant(scores).join(", ")}`,
-    ...(settled === null
-      ? []
-      : [`${what} ${settled.decided ? "settled" : "did not settle"} at ${percent(settled.level)}`]),
+    ...settledLines(scores),
   ].join("\n");
 }
 
 function formatGate(scores: GateScores): string {
-  const { base, samples, tokens, blocks, interval } = scores;
+  const { samples, tokens, blocks, interval } = scores;
   return [
-    `∂loss/∂α of a gate on each block, nats per token; loss ${base.toFixed(4)}; ` +
+    `∂loss/∂α of a gate on each block, nats per token; loss ${baseText(scores)}; ` +
       `${samples} sequences, ${tokens} tokens scored`,
     `block  gradient   ${percent(interval.confidence)} interval`,
     ...blocks.map((score) => row(score)),
     "",
     `least important first: ${leastImportant(scores).join(", ")}`,
+    ...settledLines(scores),
   ].join("\n");
+}
+
+function baseText({ base, baseLow, baseHigh }: DropScores | GateScores): string {
+  if (baseLow === null || baseHigh === null) return base.toFixed(4);
+  return `${base.toFixed(4)} (${baseLow.toFixed(4)} … ${baseHigh.toFixed(4)})`;
+}
+
+function settledLines({ settled }: Scores): string[] {
+  if (settled === null) return [];
+  const what = settled.least === null ? "the ranking" : `which ${settled.least} matter least`;
+  return [`${what} ${settled.decided ? "settled" : "did not settle"} at ${percent(settled.level)}`];
 }
 
 function row({ block, value, low, high }: BlockScore): string {

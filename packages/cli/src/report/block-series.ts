@@ -1,6 +1,5 @@
 import type { BlockScore } from "@slayer/importance";
-import { axis, label, legend, renderChart, seriesColor, seriesDash } from "./chart.js";
-import type { Html } from "./html.js";
+import { axis, type Chart, label, legend, seriesColor, seriesDash } from "./chart.js";
 
 /** One value per block, with or without confidence intervals. */
 export interface BlockSeries {
@@ -8,13 +7,15 @@ export interface BlockSeries {
   readonly blocks: readonly BlockScore[];
 }
 
+/** Values are written beside the points of no more blocks than this. */
+const MOST_LABELLED = 16;
 const SIZE = { width: 980, height: 300 };
 
 export const hasBand = ({ blocks }: BlockSeries): boolean =>
   blocks.every(({ low, high }) => low !== null && high !== null);
 
 /** Lines over the blocks, each with its confidence band; a legend where there are several. `min` fixes the axis's start. */
-export function blockSeriesChart(all: readonly BlockSeries[], unit: string, title: string, min?: number): Html {
+export function blockSeriesChart(all: readonly BlockSeries[], unit: string, min?: number): Chart {
   const depth = all.reduce((most, { blocks }) => Math.max(most, blocks.length), 0);
   const rows =
     all.length < 2 ? 0 : Math.ceil(all.reduce((sum, { name }) => sum + 72 + 7 * name.length, 0) / SIZE.width);
@@ -30,7 +31,7 @@ export function blockSeriesChart(all: readonly BlockSeries[], unit: string, titl
     yAxis: axis("value", unit, { nameGap: 54, ...(min === undefined ? {} : { min }) }),
     series: all.flatMap(lineWithBand),
   };
-  return renderChart(option, title, SIZE);
+  return { option, size: SIZE };
 }
 
 function lineWithBand(series: BlockSeries, i: number): object[] {
@@ -44,6 +45,14 @@ function lineWithBand(series: BlockSeries, i: number): object[] {
     symbolSize: 6,
     lineStyle: { color: seriesColor(i), width: 2, type: seriesDash(i) },
     itemStyle: { color: seriesColor(i) },
+    label: {
+      show: blocks.length <= MOST_LABELLED,
+      position: "top",
+      color: "var(--ink)",
+      fontSize: 11,
+      formatter: ({ value }: { value: number }) => shown(value),
+    },
+    labelLayout: { hideOverlap: true },
     ...(i === 0 ? { markLine: { ...zero, lineStyle: { color: "var(--line)", type: "solid", width: 1 } } } : {}),
   };
   if (!hasBand(series)) return [line];
@@ -62,4 +71,9 @@ function lineWithBand(series: BlockSeries, i: number): object[] {
     { ...band, data: heights, areaStyle: { color: seriesColor(i), opacity: 0.22 } },
     line,
   ];
+}
+
+/** Three digits that count. */
+function shown(value: number): string {
+  return String(Number(value.toPrecision(3))).replace("-", "−");
 }

@@ -1,6 +1,7 @@
 import { BarChart, HeatmapChart, LineChart, ScatterChart } from "echarts/charts";
 import { GridComponent, LegendComponent, MarkLineComponent, VisualMapComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
+import { LabelLayout } from "echarts/features";
 import { SVGRenderer } from "echarts/renderers";
 import { escapeHtml, Html } from "./html.js";
 
@@ -13,6 +14,7 @@ use([
   LegendComponent,
   MarkLineComponent,
   VisualMapComponent,
+  LabelLayout,
   SVGRenderer,
 ]);
 
@@ -69,28 +71,33 @@ export function label(name: string): string {
   return `${line.length > MAX_LABEL ? `${line.slice(0, MAX_LABEL)}…` : line} `;
 }
 
-/** Draws an ECharts option as inline SVG that scales with the page; `title` is what screen readers say. */
-export function renderChart(option: EChartsCoreOption, title: string, { width, height }: ChartSize): Html {
+/** What is drawn, and how large. */
+export interface Chart {
+  readonly option: EChartsCoreOption;
+  readonly size: ChartSize;
+}
+
+/** Draws a chart as inline SVG that scales with the page; `title` is what screen readers say. */
+export function renderChart(chart: Chart, title: string): Html {
+  const name = escapeHtml(title);
+  const { width, height } = chart.size;
+  return new Html(
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${name}" ` +
+      `style="width:100%;max-width:${width}px"><title>${name}</title>${drawChart(chart)}</svg>`,
+  );
+}
+
+/** What stands inside the SVG element of a chart. Hover styles go: the picture is still. */
+export function drawChart({ option, size: { width, height } }: Chart): string {
   const chart = init(null, null, { renderer: "svg", ssr: true, width, height });
   try {
     chart.setOption({ animation: false, textStyle: { fontFamily: "inherit" }, ...option });
-    return new Html(inline(chart.renderToSVGString(), title, width));
+    const svg = chart.renderToSVGString();
+    return svg
+      .slice(svg.indexOf(">") + 1, svg.lastIndexOf("</svg>"))
+      .replaceAll(/<style[^>]*>[^]*?<\/style>/g, "")
+      .replaceAll(/ (?:class|pointer-events|ecmeta_\w+)="[^"]*"/g, "");
   } finally {
     chart.dispose(); // its timers would keep the process alive
   }
-}
-
-/** Hover styles go: the picture is still. Size goes into the style, so that a narrow page shrinks it. */
-function inline(svg: string, title: string, width: number): string {
-  const still = svg
-    .replaceAll(/<style[^>]*>[^]*?<\/style>/g, "")
-    .replaceAll(/ (?:class|pointer-events|ecmeta_\w+)="[^"]*"/g, "");
-  const end = still.indexOf(">") + 1;
-  const root = still
-    .slice(0, end)
-    .replace(/ width="[^"]*"/, "")
-    .replace(/ height="[^"]*"/, "");
-  const name = escapeHtml(title);
-  const opened = root.replace(/^<svg/, `<svg role="img" aria-label="${name}" style="width:100%;max-width:${width}px"`);
-  return `${opened}<title>${name}</title>${still.slice(end)}`;
 }

@@ -45,7 +45,7 @@ export function comparisonChart({ runs }: Comparison): Html {
     )
     .join("; ");
   return html`<figure>
-    ${renderChart(option, `Change of held-out loss. ${title}`, { width: 980, height: 90 + 56 * runs.length })}
+    ${renderChart({ option, size: { width: 980, height: 90 + 56 * runs.length } }, `Change of held-out loss. ${title}`)}
     <figcaption>Left of zero is learned, right of zero is forgotten.</figcaption>
   </figure>`;
 }

@@ -1,10 +1,11 @@
 import { duration } from "../progress.js";
 import { blockDiagram } from "./block-diagram.js";
+import { renderChart } from "./chart.js";
 import { comparisonChart, signed } from "./comparison-chart.js";
 import type { ComparedRun } from "./comparison.js";
 import type { ReportData } from "./data.js";
 import { Html, html } from "./html.js";
-import { importanceSections } from "./importance-charts.js";
+import { type ImportanceSection, importanceSections } from "./importance-charts.js";
 import { style } from "./style.js";
 import { type NamedRun, trainingCharts } from "./training-charts.js";
 
@@ -17,7 +18,7 @@ export function reportPage(data: ReportData): string {
   const trained = runs.filter(({ steps, evals }) => steps.length + evals.length > 0);
   const sections = [
     ...comparisons.map(comparisonSection),
-    ...importanceSections(scores),
+    ...importanceSections(scores).map(importanceSection),
     ...surgeries.map(surgerySection),
     ...(trained.length > 0 ? [trainingSection(trained)] : []),
   ];
@@ -40,6 +41,20 @@ export function reportPage(data: ReportData): string {
         ${sections}
       </body>
     </html> `.text;
+}
+
+function importanceSection({ heading, facts, figures }: ImportanceSection): Html {
+  return html`<section>
+    <h2>${heading}</h2>
+    ${facts.map((fact) => html`<p class="muted">${fact}</p>`)}
+    ${figures.map(
+      ({ chart, title, caption }) =>
+        html`<figure>
+          ${renderChart(chart, title)}
+          <figcaption>${caption}</figcaption>
+        </figure>`,
+    )}
+  </section>`;
 }
 
 const whole = (value: number): string => value.toLocaleString("en");

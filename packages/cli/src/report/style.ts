@@ -1,9 +1,19 @@
-/** The page's style: light and dark, screen and paper. Series colours after Okabe and Ito (2008), brighter on dark. */
-export const style = `
-:root { color-scheme: light dark;
+/** By daylight. Series colours after Okabe and Ito (2008), brighter on dark. */
+const light = `
   --paper: #fff; --ink: #1c1e21; --muted: #5b6169; --line: #9aa0a6; --grid: #e6e8eb; --panel: #f6f7f8;
   --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #b8860b; --series-4: #a8528a; --series-5: #3a3f44;
-  --inserted: #0072b2; --updated: #d55e00; --original: #dfe3e7; --on-color: #fff; }
+  --inserted: #0072b2; --updated: #d55e00; --original: #dfe3e7; --on-color: #fff;`;
+
+const lightColors = new Map(Array.from(light.matchAll(/(--[\w-]+): (#\w+);/g), ([, name, color]) => [name!, color!]));
+
+/** The colours themselves in place of the style sheet's names, for a picture that stands alone. */
+export function withColors(svg: string): string {
+  return svg.replaceAll(/var\((--[\w-]+)\)/g, (whole, name: string) => lightColors.get(name) ?? whole);
+}
+
+/** The page's style: light and dark, screen and paper. */
+export const style = `
+:root { color-scheme: light dark;${light} }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #17191c; --ink: #e8eaed; --muted: #a4abb3; --line: #6b7178; --grid: #2c3035; --panel: #1f2226;
   --series-0: #56b4e9; --series-1: #f08a4b; --series-2: #2fc79b; --series-3: #e6b422; --series-4: #dd93c0; --series-5: #c9ced3;

@@ -91,6 +91,6 @@ function lineChart(title: string, unit: string, curves: readonly Curve[], size: 
   const ends = shown.map(({ name, points }) => `${name} ends at ${points.at(-1)?.[1].toPrecision(4)}`);
   return html`<figure>
     <h3>${title}</h3>
-    ${renderChart(option, `${title} by step: ${ends.join(", ")}`, size)}
+    ${renderChart({ option, size }, `${title} by step: ${ends.join(", ")}`)}
   </figure>`;
 }

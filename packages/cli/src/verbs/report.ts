@@ -1,8 +1,8 @@
-import { writeFileAtomic } from "@slayer/checkpoint";
 import type { Command } from "commander";
 import { newVerb } from "../command.js";
 import { UserError } from "../errors.js";
 import { refuseExisting } from "../files.js";
+import { checkPicture, writePicture } from "../report/picture.js";
 import type { CommonOptions, Context } from "../run.js";
 
 interface ReportOptions extends CommonOptions {
@@ -19,24 +19,27 @@ export function addReport(program: Command, context: Context): void {
       "<run...>",
       "files, or directories that hold them: scores.json, plan.json, provenance.json, metrics.jsonl, quickstart.json",
     )
-    .requiredOption("--out <file>", "the page")
+    .requiredOption("--out <file>", "the page (.html), or a picture of the importance scores alone (.svg)")
     .option("--title <text>", "of the page", "Slayer report")
     .option("--overwrite", "replace an existing page")
     .action((paths: string[], options: ReportOptions) =>
       context.run(options, async (run) => {
         const { out, title, overwrite = false } = options;
+        const format = checkPicture(out);
         await refuseExisting(out, overwrite);
         // The chart library takes a while to load; no other verb needs it.
         const { readReportInputs } = await import("../report/inputs.js");
-        const { reportPage } = await import("../report/page.js");
         const inputs = await readReportInputs(paths);
         if (inputs.files.length === 0) {
           const known = "scores.json, plan.json, provenance.json, metrics.jsonl or quickstart.json";
           throw new UserError(`${paths.join(", ")}: expected ${known}, found none of them`);
         }
         for (const file of inputs.files) run.log(`read ${file}`);
-        await writeFileAtomic(out, reportPage({ title, ...inputs }));
-        run.print(`${out}: ${inputs.files.length} files on one page`);
+        if (format === "svg" && inputs.scores.length === 0) {
+          throw new UserError(`${out}: a picture shows importance scores, found none; write a page (.html) instead`);
+        }
+        await writePicture(out, { title, ...inputs });
+        run.print(`${out}: ${inputs.files.length} files ${format === "html" ? "on one page" : "in one picture"}`);
         return { out, files: inputs.files };
       }),
     );

@@ -1,0 +1,193 @@
+// What `slayer importance` and `slayer perplexity` reach end to end, as a share of the rate of matrix products alone.
+//
+//   node bench/verbs/run.mjs --data FILE [--tokens 40960] [--verbs perplexity,angular,…] [--batch N] [--out FILE]
+//
+// Writes a random model (d 512, 12 blocks, vocabulary 4096) with a tokenizer trained on FILE, and runs the command on the first
+// tokens of FILE, windows of 512. A verb's rate is the FLOPs of the matrix products that its result needs, over the time of its
+// process from start to exit: loading the model, tokenising and drawing intervals included. The rate beside it is the median
+// of a block's products on 1024 × 512 states, before and after. Needs the built packages (pnpm build).
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { createCpuBackend } from "../../packages/backend-cpu/dist/index.js";
+import { CheckpointWriter, encodeFromF32, expectedTensors, parseConfig } from "../../packages/checkpoint/dist/index.js";
+import { Tokenizer, trainBpe, writeTokenizer } from "../../packages/data/dist/index.js";
+import { forward, forwardBlock, forwardHead } from "../../packages/model/dist/index.js";
+import {
+  differentiate,
+  Graph,
+  lmHeadLoss,
+  makePlan,
+  matmul,
+  planCost,
+  Program,
+  Store,
+  sum,
+} from "../../packages/tensor/dist/index.js";
+
+const { values } = parseArgs({
+  options: {
+    data: { type: "string" },
+    tokens: { type: "string", default: "40960" },
+    verbs: { type: "string", default: "perplexity,angular,removal,insertion,gate" },
+    batch: { type: "string" },
+    out: { type: "string" },
+  },
+});
+if (!values.data) throw new Error("expected --data FILE");
+const LENGTH = 512;
+const raw = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  vocab_size: 4096,
+  hidden_size: 512,
+  intermediate_size: 1376,
+  num_hidden_layers: 12,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  max_position_embeddings: 2048,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  torch_dtype: "float32",
+};
+const config = parseConfig(raw, "config.json");
+const bin = fileURLToPath(new URL("../../packages/cli/dist/bin.js", import.meta.url));
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+
+const work = await mkdtemp(join(tmpdir(), "slayer-verbs-"));
+try {
+  await writeModel(work, await readFile(values.data, "utf8"));
+  const flops = neededFlops();
+  const before = await gemmRate();
+  const rows = [];
+  for (const verb of values.verbs.split(",")) {
+    const { scale = 1, argv } = commandOf(verb);
+    const text = join(work, `${verb}.txt`);
+    const windows = await writeText(text, await readFile(values.data, "utf8"), Number(values.tokens) * scale);
+    const seconds = await timed([...argv, "--data", text]);
+    rows.push({ verb, windows, seconds, gflops: (flops[verb] * windows) / seconds / 1e9 });
+  }
+  const gemm = (before + (await gemmRate())) / 2;
+  for (const row of rows) row.share = row.gflops / gemm;
+  const machine = `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}`;
+  const document = {
+    date: new Date().toISOString().slice(0, 10),
+    machine,
+    gemm_gflops: gemm,
+    gemm_before: before,
+    rows,
+  };
+  const json = `${JSON.stringify(document, null, 2)}\n`;
+  process.stdout.write(json);
+  if (values.out) await writeFile(values.out, json);
+} finally {
+  await rm(work, { recursive: true, force: true });
+}
+
+/** The command, and the share of the tokens that it gets: sweeps run the model many times. */
+function commandOf(verb) {
+  const batch = values.batch ? ["--batch", values.batch] : [];
+  const common = ["--sequence-length", String(LENGTH), "--backend", "cpu", "--quiet", "--json", ...batch];
+  if (verb === "perplexity") return { argv: ["perplexity", work, ...common] };
+  const argv = ["importance", work, "--metric", verb, "--sequences", "100000", ...common];
+  return { argv, scale: verb === "removal" || verb === "insertion" ? 0.1 : 1 };
+}
+
+/** FLOPs of matrix products per window: of the results, whatever else was computed on the way. */
+function neededFlops() {
+  const shape = { batch: 1, length: LENGTH };
+  const cost = (record) => {
+    const graph = new Graph();
+    return planCost(makePlan(graph, record(graph))).modelFlops;
+  };
+  const loss = (graph, { final, head }) => lmHeadLoss(final, head, graph.input("targets", [1, LENGTH], "i32"));
+  const x = (graph) => graph.input("x", [1, LENGTH, config.hiddenSize], "f32");
+  const L = config.blocks;
+  const block = cost((graph) => ({ y: forwardBlock(graph, config, 0, x(graph), shape) }));
+  const head = cost((graph) => ({ nll: loss(graph, forwardHead(graph, config, x(graph))) }));
+  const later = (L * (L - 1)) / 2;
+  return {
+    perplexity: L * block + head,
+    angular: L * block,
+    removal: (L + later) * block + (L + 1) * head,
+    insertion: (L + later + L - 1) * block + L * head,
+    gate: cost((graph) => {
+      const model = forward(graph, config, shape);
+      const nll = loss(graph, model);
+      const gradients = differentiate(sum(nll), model.residual.slice(1));
+      return { nll, ...Object.fromEntries(gradients.map((g, i) => [`g${i}`, g])) };
+    }),
+  };
+}
+
+/** FLOP/s of a block's seven products on 1024 rows, median of runs. */
+async function gemmRate() {
+  const backend = await createCpuBackend();
+  const store = new Store(backend);
+  const graph = new Graph();
+  const { hiddenSize: D, intermediateSize: F, kvHeads, headDim } = config;
+  const K = kvHeads * headDim;
+  const shapes = [[D, D], [K, D], [K, D], [D, D], [F, D], [F, D], [D, F]]; // prettier-ignore
+  const outputs = {};
+  for (const [i, [n, k]] of shapes.entries()) {
+    for (const [name, rows] of [
+      [`a${i}`, 1024],
+      [`b${i}`, n],
+    ]) {
+      store.add({ name, shape: [rows, k], dtype: "f32" });
+      await store.write(
+        name,
+        Float32Array.from({ length: rows * k }, (_, j) => Math.sin(j)),
+      );
+    }
+    outputs[`c${i}`] = matmul(graph.state(`a${i}`, [1024, k], "f32"), graph.state(`b${i}`, [n, k], "f32"), {
+      transposeB: true,
+    });
+  }
+  const program = await Program.compile(graph, outputs, store);
+  const times = [];
+  for (let i = 0; i < 60; i++) {
+    const start = performance.now();
+    await program.run();
+    times.push((performance.now() - start) / 1000);
+  }
+  const rate = planCost(program.plan).modelFlops / median(times.slice(5)) / 1e9;
+  await backend.close();
+  return rate;
+}
+
+/** As many characters as hold `tokens` tokens in whole windows; how many windows. */
+async function writeText(file, text, tokens) {
+  const tokenizer = await Tokenizer.load(work);
+  const ids = tokenizer.encode(text.slice(0, tokens * 8));
+  const windows = Math.floor(Math.min(tokens, ids.length) / LENGTH);
+  await writeFile(file, tokenizer.decode(ids.subarray(0, windows * LENGTH), { skipSpecialTokens: true }));
+  return windows;
+}
+
+async function timed(argv) {
+  const start = performance.now();
+  const child = spawn(process.execPath, [bin, ...argv], { stdio: ["ignore", "ignore", "inherit"] });
+  const code = await new Promise((resolve) => child.once("exit", resolve));
+  if (code !== 0) throw new Error(`slayer ${argv.join(" ")} ended with ${code}`);
+  return (performance.now() - start) / 1000;
+}
+
+async function writeModel(dir, text) {
+  await writeFile(join(dir, "config.json"), JSON.stringify(raw));
+  await writeTokenizer(dir, trainBpe([text.slice(0, 2 ** 19)], { vocabSize: raw.vocab_size }));
+  const specs = [...expectedTensors(config)].map(([name, shape]) => ({ name, shape, dtype: "F32" }));
+  const writer = await CheckpointWriter.create(dir, specs);
+  let state = 1;
+  const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  for (const { name, shape } of specs) {
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (let i = 0; i < data.length; i++) data[i] = shape.length === 1 ? 1 : 0.07 * (uniform() - 0.5);
+    await writer.write(name, encodeFromF32(data, "F32"));
+  }
+  await writer.finish();
+}
