@@ -247,7 +247,7 @@ test("report: removals of one kind share a chart with a legend, insertions of co
   expect(page.match(/<svg/g)).toHaveLength(3);
   expect(page.match(/fill-opacity="0.22"/g)).toHaveLength(4);
   expect(page).toContain("copied, copy: largest at block");
-  expect(page).toContain("averaged, average: largest at block");
+  expect(page).toContain("averaged: largest at block");
 
   await json("report", ...files, "--out", at("report.svg"));
   const picture = readFileSync(at("report.svg"), "utf8");

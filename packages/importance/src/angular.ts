@@ -1,4 +1,4 @@
-import type { ModelConfig } from "@slayer/checkpoint";
+import type { FloatDtype, ModelConfig } from "@slayer/checkpoint";
 import { Store } from "@slayer/tensor";
 import { sumAngles } from "./angles.js";
 import { checkBatch, type SequenceBatch } from "./batch.js";
@@ -20,6 +20,8 @@ export interface AngularOptions extends MeasureOptions {
   readonly final?: "raw" | "normed";
   /** Stop once the ranking of the blocks has settled. By default all batches are measured. */
   readonly untilSettled?: SettleOptions;
+  /** With `StreamedWeights`: the type in which the checkpoint stores a tensor. By default f32. */
+  readonly storedAs?: (name: string) => FloatDtype;
   /** With `StreamedWeights`: batches that pass through a block while its weights are on the device. Default 1. */
   readonly together?: number;
   /** Called after each batch with the number of sequences measured so far. */
@@ -69,7 +71,7 @@ export async function angularDistances(
   const reader =
     weights instanceof Store
       ? new StateReader(config, weights, { token, final })
-      : new StagedStates(config, weights, { token, final });
+      : new StagedStates(config, weights, { token, final, storedAs: options.storedAs ?? (() => "F32") });
   const together = weights instanceof Store ? 1 : options.together;
   try {
     for await (const group of remaining(batches, ({ batch }) => batch, samples.length, together)) {

@@ -20,8 +20,8 @@ export type DropData =
 
 export interface DropOptions extends MeasureOptions {
   /**
-   * The type in which the checkpoint stores a tensor: means of two blocks are rounded to it, as surgery would. By default
-   * they stay f32.
+   * The type in which the checkpoint stores a tensor: means of two blocks are rounded to it, as surgery would, and streamed
+   * weights take it on the device. By default f32.
    */
   readonly storedAs?: (name: string) => FloatDtype;
   /** Stop once the ranking has settled. By default all batches are measured. */

@@ -1,17 +1,21 @@
-import type { ModelConfig } from "@slayer/checkpoint";
+import type { FloatDtype, ModelConfig } from "@slayer/checkpoint";
 import type { SequenceBatch } from "./batch.js";
 import { type State, Stages } from "./stages.js";
 import type { StateOptions } from "./states.js";
 import type { StreamedWeights } from "./weights.js";
 
+interface StagedOptions extends StateOptions {
+  readonly storedAs: (name: string) => FloatDtype;
+}
+
 /** Reads the residual stream between blocks as `StateReader` does, with one block's weights on the device at a time. */
 export class StagedStates {
   readonly #config: ModelConfig;
   readonly #weights: StreamedWeights;
-  readonly #options: StateOptions;
+  readonly #options: StagedOptions;
   #stages: Stages | undefined;
 
-  constructor(config: ModelConfig, weights: StreamedWeights, options: StateOptions) {
+  constructor(config: ModelConfig, weights: StreamedWeights, options: StagedOptions) {
     this.#config = config;
     this.#weights = weights;
     this.#options = options;
@@ -19,7 +23,7 @@ export class StagedStates {
 
   /** Of each batch, L + 1 states f32, [B, D] for "last" and [B·T, D] for "mean". */
   async read(batches: readonly SequenceBatch[], signal?: AbortSignal): Promise<Float32Array[][]> {
-    const stages = (this.#stages ??= new Stages(this.#config, this.#weights, () => "F32", signal));
+    const stages = (this.#stages ??= new Stages(this.#config, this.#weights, this.#options.storedAs, signal));
     const live = batches.map((batch) => ({
       staged: stages.begin(batch),
       x: new Float32Array() as State,

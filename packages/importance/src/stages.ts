@@ -107,7 +107,10 @@ export class Stages {
     const { batch, length } = staged.batch;
     const shape = [batch, length, this.#config.hiddenSize];
     return this.#run(`block ${index}`, staged, store, inputs, (graph) =>
-      forwardBlock(graph, this.#config, index, graph.input("x", shape, "f32"), { ...staged.batch, weights: typesIn(store) }),
+      forwardBlock(graph, this.#config, index, graph.input("x", shape, "f32"), {
+        ...staged.batch,
+        weights: typesIn(store),
+      }),
     );
   }
 

@@ -24,7 +24,8 @@ export interface PlacedBlock {
 /**
  * Puts the weights of one stage of a model into device memory. With a `Store` they are all there already, and only the mean
  * of two blocks takes more; with `StreamedWeights` there is never more than one block, or one vocabulary matrix and the
- * final norm. Host memory: the f32 values of at most two blocks. Free it after use.
+ * final norm. What the checkpoint stores as BF16 lies there as bf16 where the backend has the type, as `loadWeights` lays
+ * it. Host memory: the f32 values of at most two blocks. Free it after use.
  */
 export class StageWeights {
   readonly backend: Backend;
@@ -34,6 +35,8 @@ export class StageWeights {
   readonly #storedAs: (name: string) => FloatDtype;
   /** Holds one block's weights under the names of block 0. */
   #slot: Store | undefined;
+  /** Of its tensors, in order. */
+  #slotTypes = "";
   /** What the slot holds: a block, or the mean of a block and the next. */
   #inSlot = "";
   #outer: { name: string; store: Store } | undefined;
@@ -56,7 +59,7 @@ export class StageWeights {
     const store = new Store(this.backend);
     this.#outer = { name, store };
     for (const [tensor, shape] of shapes) {
-      store.add({ name: tensor, shape, dtype: "f32" });
+      store.add({ name: tensor, shape, dtype: this.#typeOf(tensor) });
       await store.write(tensor, await this.#read(tensor));
     }
     return store;
@@ -66,7 +69,7 @@ export class StageWeights {
   async block(l: number): Promise<PlacedBlock> {
     for (const known of this.#host.keys()) if (known !== l && known !== l + 1) this.#host.delete(known);
     if (this.#resident) return { store: this.#resident, index: l };
-    return this.#fill(`block ${l}`, await this.#values(l));
+    return this.#fill(`block ${l}`, l, await this.#values(l));
   }
 
   /**
@@ -84,7 +87,7 @@ export class StageWeights {
       for (let i = 0; i < mean.length; i++) mean[i] = (a[i]! + b[i]!) / 2;
       means.set(suffix, dtype === "F32" || dtype === "F64" ? mean : decodeToF32(encodeFromF32(mean, dtype), dtype));
     }
-    return this.#fill(`mean ${l}`, means);
+    return this.#fill(`mean ${l}`, l, means);
   }
 
   /** Frees what it has put into device memory; programs bound to it must not run afterwards. */
@@ -106,12 +109,21 @@ export class StageWeights {
     return values;
   }
 
-  async #fill(what: string, values: ReadonlyMap<string, Float32Array>): Promise<PlacedBlock> {
-    if (!this.#slot) {
+  #typeOf(name: string): "f32" | "bf16" {
+    const kept = this.#storedAs(name) === "BF16" && this.backend.capabilities.dtypes.includes("bf16");
+    return kept ? "bf16" : "f32";
+  }
+
+  /** `values` take the types of block l. */
+  async #fill(what: string, l: number, values: ReadonlyMap<string, Float32Array>): Promise<PlacedBlock> {
+    const shapes = blockTensors(this.#config);
+    const types = [...shapes.keys()].map((suffix) => this.#typeOf(blockName(l, suffix)));
+    if (!this.#slot || this.#slotTypes !== types.join()) {
       this.free();
       this.#slot = new Store(this.backend);
-      for (const [suffix, shape] of blockTensors(this.#config)) {
-        this.#slot.add({ name: blockName(0, suffix), shape, dtype: "f32" });
+      this.#slotTypes = types.join();
+      for (const [i, [suffix, shape]] of [...shapes].entries()) {
+        this.#slot.add({ name: blockName(0, suffix), shape, dtype: types[i]! });
       }
     }
     if (this.#inSlot !== what) {

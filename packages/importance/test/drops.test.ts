@@ -185,7 +185,7 @@ describe("cost, counted at the backend", () => {
     expect(swept[2]!.blocks[20]!.value).toBe((row[0]! - base[0]!) / 2);
   });
 
-  it("streamed: each tensor is read once per batch, and the device never holds two blocks", async () => {
+  it("streamed: each tensor is read once per batch, or for all that go together, and the device never holds two blocks", async () => {
     const { backend, seen } = instrumented();
     const { config, store } = await randomModel(6, createReferenceBackend(), 64);
     const reads = new Map<string, number>();
@@ -194,9 +194,13 @@ describe("cost, counted at the backend", () => {
       return (await store.read(name)) as Float32Array;
     };
     const batch = { ids: Int32Array.of(3, 1), batch: 1, length: 2 };
-    await blockDrops(config, { backend, read }, { unit: "loss", batches: [batch, batch] }, ALL);
+    const data = { unit: "loss" as const, batches: [batch, batch] };
+    const apart = await blockDrops(config, { backend, read }, data, ALL);
     expect([...reads.keys()].toSorted()).toEqual([...expectedTensors(config).keys()].toSorted());
     expect(new Set(reads.values())).toEqual(new Set([2]));
+    reads.clear();
+    expect(await blockDrops(config, { backend, read }, data, ALL, { together: 2 })).toEqual(apart);
+    expect(new Set(reads.values())).toEqual(new Set([1]));
     expect(seen.bytes).toBe(0);
     let blockBytes = 0;
     for (const shape of blockTensors(config).values()) blockBytes += 4 * shape.reduce((a, b) => a * b);
@@ -214,6 +218,8 @@ describe("averaged blocks", () => {
       ...reference,
       write: (buffer, offset, data) => {
         if (data instanceof Float32Array) written.push(data.slice());
+        if (data instanceof Uint16Array)
+          written.push(new Float32Array(Uint32Array.from(data, (half) => half << 16).buffer));
         return reference.write(buffer, offset, data);
       },
     };

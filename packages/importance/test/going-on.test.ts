@@ -85,12 +85,12 @@ describe("a measurement that was cut off", () => {
     const onMeasured = (measured: () => MeasuredSamples) => stops.push(measured());
     await measurements.gate!(batchesOf([2, 2]), { onMeasured });
     const [measured] = stops as [MeasuredSamples, MeasuredSamples];
-    const refused = (batches: SequenceBatch[], wrong: MeasuredSamples) =>
-      expect(measurements.gate!(batches, { measured: wrong })).rejects;
-    await refused(batchesOf([3, 1]), measured).toThrow(/no batch ends after the 2 samples/);
-    await refused(batchesOf([1]), measured).toThrow(/2 samples were measured before, now there are 1/);
-    await refused(batchesOf([2, 2]), { ...measured, counts: [4] }).toThrow(/another measurement/);
-    await refused(batchesOf([2, 2]), { ...measured, sums: [[1], [2]] }).toThrow(/another measurement/);
+    const refused = async (sizes: number[], wrong: MeasuredSamples, message: RegExp) =>
+      expect(measurements.gate!(batchesOf(sizes), { measured: wrong })).rejects.toThrow(message);
+    await refused([3, 1], measured, /no batch ends after the 2 samples/);
+    await refused([1], measured, /2 samples were measured before, now there are 1/);
+    await refused([2, 2], { ...measured, counts: [4] }, /another measurement/);
+    await refused([2, 2], { ...measured, sums: [[1], [2]] }, /another measurement/);
     await expect(
       measurements.angular!(batchesOf([2, 2]), { measured: { ...measured, sums: [[NaN]] } }),
     ).rejects.toThrow(/another measurement/);

@@ -1,5 +1,5 @@
 import { freemem } from "node:os";
-import { type Checkpoint, isFloatDtype, type ModelConfig } from "@slayer/checkpoint";
+import { type Checkpoint, type FloatDtype, isFloatDtype, type ModelConfig } from "@slayer/checkpoint";
 import {
   angularDistances,
   blockDrops,
@@ -112,7 +112,11 @@ function measureStates(work: Work, { of }: Samples): Promise<Scores> {
     // All L + 1 states of every token wait, or the states of the last ones and one of every token.
     const statesEach = token === "mean" ? config.blocks + 1 : 2;
     const together = batchesTogether(config, batches, statesEach, options);
-    return angularDistances(config, weights, batches, { token, unit, final, together, ...hooks });
+    return angularDistances(config, weights, batches, {
+      ...{ token, unit, final, together },
+      storedAs: storedAs(checkpoint),
+      ...hooks,
+    });
   });
 }
 
@@ -129,16 +133,20 @@ async function measureDrops(work: Work, samples: Samples): Promise<Scores> {
   const left = data.batches.length - Math.floor((resumption.before?.counts.length ?? 0) / batch);
   const [scores] = await run.progress({ label: metric, total: left * evaluations, unit: "blocks" }, (progress) =>
     blockDrops(config, weights, data, [change], {
-      storedAs(name) {
-        const { dtype } = checkpoint.info(name);
-        return isFloatDtype(dtype) ? dtype : "F32";
-      },
+      storedAs: storedAs(checkpoint),
       together: batchesTogether(config, data.batches, config.blocks + 1, options),
       ...common(work),
       onProgress: (done) => progress.update(done),
     }),
   );
   return scores!;
+}
+
+function storedAs(checkpoint: Checkpoint): (name: string) => FloatDtype {
+  return (name) => {
+    const { dtype } = checkpoint.info(name);
+    return isFloatDtype(dtype) ? dtype : "F32";
+  };
 }
 
 /**

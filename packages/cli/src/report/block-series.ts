@@ -50,6 +50,9 @@ function lineWithBand(series: BlockSeries, i: number): object[] {
       position: "top",
       color: "var(--ink)",
       fontSize: 11,
+      // A halo, where a steep line passes behind.
+      textBorderColor: "var(--paper)",
+      textBorderWidth: 3,
       formatter: ({ value }: { value: number }) => shown(value),
     },
     labelLayout: { hideOverlap: true },
@@ -73,7 +76,8 @@ function lineWithBand(series: BlockSeries, i: number): object[] {
   ];
 }
 
-/** Three digits that count. */
+/** Three digits that count; two for what is next to nothing. */
 function shown(value: number): string {
-  return String(Number(value.toPrecision(3))).replace("-", "−");
+  const text = Math.abs(value) < 1e-4 ? value.toExponential(1) : value.toPrecision(3);
+  return text.replaceAll("-", "−");
 }
