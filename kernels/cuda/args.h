@@ -1,0 +1,173 @@
+// What each CUDA kernel is given: one struct, by value. The lowering (packages/backend-cuda/native/lower) fills it in, and the
+// kernels read it. Tensors are contiguous and row-major; void* where the type is part of the kernel's name.
+#pragma once
+
+#include <cstdint>
+
+namespace slayer::cuda {
+
+// Where a kernel says that a value was out of range: in device memory, zeroed before each run.
+struct Fault {
+  int32_t step;  // number of the plan's step, plus 1
+  int32_t value;
+  int64_t position;
+};
+
+// y [n] from operands [n]; b of add_bias is [columns]. wide: all pointers are aligned to 16 bytes, n and columns multiples of 8.
+struct Pointwise {
+  const void* a;
+  const void* b;
+  const void* c;
+  void* y;
+  void* z;
+  int64_t n;
+  int64_t columns;
+  float value;
+  int32_t wide;
+};
+
+// Rows [rows, columns], of each a norm. r [rows] f32.
+struct RowNorm {
+  const void* dy;
+  const void* x;
+  const void* w;
+  void* y;
+  float* r;
+  int64_t columns;
+  float eps;
+  int32_t wide;
+};
+
+// partial[chunk, j] = Σ over the chunk's rows of x[i, j], or with dy and r of dy[i, j]·x[i, j]·r[i]; f32.
+struct ColumnSums {
+  const void* x;
+  const void* dy;
+  const float* r;
+  float* partial;
+  int64_t rows;
+  int64_t columns;
+  int64_t rows_per_chunk;
+};
+
+// y[j] = Σ over chunks of partial[chunk, j].
+struct ColumnTotals {
+  const float* partial;
+  void* y;
+  int64_t columns;
+  int32_t chunks;
+};
+
+// partial[block] = Σ over the block's share of x[i], or x[i]²; then y = Σ partial.
+struct Reduction {
+  const void* x;
+  double* partial;
+  void* y;
+  int64_t n;
+  int32_t blocks;
+  int32_t squares;
+};
+
+// x, y [tokens, width]; positions i32 [tokens]; frequencies f32 [half], half of a head's size.
+struct Rope {
+  const void* x;
+  const int32_t* positions;
+  const float* frequencies;
+  void* y;
+  int64_t tokens;
+  int32_t width;
+  int32_t half;
+  float sign;  // −1: the inverse rotation
+};
+
+// y [positions, columns], table [rows, columns].
+struct Embedding {
+  const void* table;
+  const int32_t* ids;
+  void* y;
+  int64_t positions;
+  int64_t columns;
+  int32_t rows;
+  int32_t step;
+  Fault* fault;
+};
+
+struct Adamw {
+  void* p;
+  const void* g;
+  float* m;
+  float* v;
+  const float* factor;
+  const float* step;  // lr, 1 − β1^t, 1 − β2^t
+  int64_t n;
+  float beta1, beta2, rest1, rest2, eps, decay;  // rest = 1 − β
+};
+
+struct Clip {
+  const float* squares;
+  const float* scale;
+  float* norm;
+  float* factor;
+  float most;
+};
+
+// Rows x [batch, T, columns] into cache [batch, S, columns] at row `offset`.
+struct CacheWrite {
+  void* cache;
+  const void* x;
+  const int32_t* offset;
+  int64_t T;
+  int64_t S;
+  int64_t columns;
+  int64_t n;
+  int32_t step;
+  Fault* fault;
+};
+
+// C [m, n] = op(A)·op(B), or C += with accumulate. Element (i, k) of op(A) is a[i·a_row + k·a_step], (k, j) of op(B) is
+// b[j·b_row + k·b_step]; one of the two strides of each is 1.
+struct Gemm {
+  const void* a;
+  const void* b;
+  void* c;
+  int64_t a_row, a_step;
+  int64_t b_row, b_step;
+  int32_t m, n, k;
+  int32_t accumulate;
+};
+
+// q, o, dout, dq [B, T, H·E]; k, v, dk, dv [B, S, K·E]; lse, delta f32 [B, H, T]; segments i32 [B, S]; offset i32 [1].
+struct Attention {
+  const void* q;
+  const void* k;
+  const void* v;
+  const void* dout;
+  void* o;
+  float* lse;
+  float* delta;
+  void* dq;
+  void* dk;
+  void* dv;
+  const int32_t* segments;  // or null
+  const int32_t* offset;    // or null
+  int32_t B, T, S, H, K, E;
+  int32_t window;  // 0: no bound
+  float scale;
+  int32_t step;
+  Fault* fault;
+};
+
+// A panel of rows of the LM head: logits f32 [rows, V].
+struct Logits {
+  const float* logits;
+  const int32_t* targets;  // of the panel
+  float* lse;              // of the panel
+  float* nll;              // of the panel
+  const float* dnll;       // of the panel
+  void* g;                 // [rows, V]
+  int32_t V;
+  int32_t first;  // row of the batch where the panel begins, for messages
+  int32_t step;
+  Fault* fault;
+};
+
+}  // namespace slayer::cuda

@@ -1,0 +1,88 @@
+// Begins every CUDA kernel source: the device's operations, from nvcc or from the host executor, and what is built on them.
+#pragma once
+
+#if defined(__CUDACC__)
+#include "nvidia.h"
+#else
+#include "../cuda-host/simt.h"
+#endif
+
+#include "args.h"
+
+namespace slayer::cuda {
+
+constexpr unsigned kLanes = 32;
+
+__device__ __forceinline__ unsigned lane_index() { return threadIdx.x % kLanes; }
+__device__ __forceinline__ unsigned warp_index() { return threadIdx.x / kLanes; }
+
+__device__ __forceinline__ float warp_sum(float x) {
+  for (unsigned mask = kLanes / 2; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
+  return x;
+}
+__device__ __forceinline__ float warp_max(float x) {
+  for (unsigned mask = kLanes / 2; mask > 0; mask /= 2) x = fmaxf(x, shuffle_xor(x, mask));
+  return x;
+}
+
+// The sum over the threads of a block of at most 1024, in every thread. Uses 128 bytes of shared memory from `offset` on; to be
+// called by all threads, with a barrier before the same bytes are used again.
+__device__ __forceinline__ float block_sum(float x, int offset = 0) {
+  const Shared<float> parts = shared<float>(offset);
+  x = warp_sum(x);
+  if (lane_index() == 0) parts[warp_index()] = x;
+  __syncthreads();
+  const unsigned warps = (blockDim.x + kLanes - 1) / kLanes;
+  return warp_sum(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : 0.0f);
+}
+__device__ __forceinline__ float block_max(float x, int offset = 0) {
+  const Shared<float> parts = shared<float>(offset);
+  x = warp_max(x);
+  if (lane_index() == 0) parts[warp_index()] = x;
+  __syncthreads();
+  const unsigned warps = (blockDim.x + kLanes - 1) / kLanes;
+  return warp_max(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : -INFINITY);
+}
+
+// N values of a tensor as f32, N = 1 or 8 (then p is aligned to 16 bytes).
+template <int N, class T>
+__device__ __forceinline__ void load(float (&x)[N], const T* p) {
+  const Pack<T, N> pack = load_pack<T, N>(p);
+#pragma unroll
+  for (int i = 0; i < N; i++) x[i] = to_float(pack.v[i]);
+}
+template <int N, class T>
+__device__ __forceinline__ void store(T* p, const float (&x)[N]) {
+  Pack<T, N> pack;
+#pragma unroll
+  for (int i = 0; i < N; i++) pack.v[i] = from_float<T>(x[i]);
+  store_pack<T, N>(p, pack);
+}
+
+template <int N>
+struct Width {
+  static constexpr int value = N;
+};
+
+// body(Width<8>) where operands may be moved 8 elements at a time, body(Width<1>) elsewhere.
+template <class F>
+__device__ __forceinline__ void with_width(int wide, F body) {
+  if (wide) body(Width<8>{});
+  else body(Width<1>{});
+}
+
+// f(i) for i = 0, N, 2N … below n, shared out over the threads of the grid.
+template <int N, class F>
+__device__ __forceinline__ void for_each(int64_t n, F f) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x * N;
+  for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < n; i += stride) f(i);
+}
+
+// Tells the host that a value is out of range; the first to do so in a run is heard. The kernel goes on with something harmless.
+__device__ __forceinline__ void report(Fault* fault, int step, int64_t position, int value) {
+  if (!set_first(&fault->step, step + 1)) return;
+  fault->position = position;
+  fault->value = value;
+}
+
+}  // namespace slayer::cuda

@@ -1,0 +1,50 @@
+// What follows the product h·Wᵀ of the LM head, for a panel of rows at a time so that the logits [N, V] are never stored whole:
+//
+//   lm_head_loss_rows:      lse = log Σ_v exp(logit_v), nll = lse − logit_target; nll 0 where the target is −100
+//   lm_head_loss_gradient:  g_v = dnll·(exp(logit_v − lse) − [v = target]), 0 where the target is −100; g of type T
+//
+// logits f32 [rows, V]; a block per row. The products around them are the matmul kernels'.
+#include "../cuda/device.h"
+
+namespace slayer::cuda {
+
+constexpr int kIgnoreTarget = -100;
+
+__device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
+  const int row = static_cast<int>(blockIdx.x);
+  const float* const logits = args.logits + static_cast<int64_t>(row) * args.V;
+  float most = -INFINITY;
+  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) most = fmaxf(most, logits[v]);
+  most = block_max(most);
+  float sum = 0;
+  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) sum += expf(logits[v] - most);
+  sum = block_sum(sum, 128);
+  if (threadIdx.x > 0) return;
+  const float lse = most + logf(sum);
+  args.lse[row] = lse;
+  const int target = args.targets[row];
+  const bool known = target >= 0 && target < args.V;
+  if (!known && target != kIgnoreTarget) report(args.fault, args.step, args.first + row, target);
+  args.nll[row] = known ? lse - logits[target] : 0.0f;
+}
+
+template <class T>
+__device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
+  const int row = static_cast<int>(blockIdx.x);
+  const int64_t at = static_cast<int64_t>(row) * args.V;
+  const int target = args.targets[row];
+  const float scale = target == kIgnoreTarget ? 0.0f : args.dnll[row];
+  const float lse = args.lse[row];
+  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) {
+    const float p = expf(args.logits[at + v] - lse);
+    static_cast<T*>(args.g)[at + v] = from_float<T>(scale * (v == target ? p - 1 : p));
+  }
+}
+
+}  // namespace slayer::cuda
+
+using namespace slayer::cuda;
+
+SLAYER_KERNEL(lm_head_loss_rows_f32, Logits, 256) { lm_head_loss_rows(args); }
+SLAYER_KERNEL(lm_head_loss_gradient_f32, Logits, 256) { lm_head_loss_gradient<float>(args); }
+SLAYER_KERNEL(lm_head_loss_gradient_bf16, Logits, 256) { lm_head_loss_gradient<bf16>(args); }

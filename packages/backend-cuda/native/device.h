@@ -1,0 +1,61 @@
+// Where plans run: an NVIDIA GPU (cuda_device.cc), or the host's processor through kernels/cuda-host (host_device.cc), for tests. Each
+// is linked into an addon of its own.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../../../kernels/cuda/args.h"
+#include "launch.h"
+
+namespace slayer::cuda {
+
+// What the device cannot do. The code is for programs: see src/errors.ts.
+class DeviceError : public std::runtime_error {
+ public:
+  DeviceError(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  const char* code() const { return code_; }
+
+ private:
+  const char* code_;
+};
+
+// Launches made ready to be run again and again.
+class Prepared {
+ public:
+  virtual ~Prepared() = default;
+};
+
+// allocate, release and prepare are called on the main thread, the others on the runner's; each may throw a DeviceError.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual std::string name() const = 0;
+  virtual size_t total_bytes() const = 0;
+
+  // Zeroed, aligned to at least 256 bytes.
+  virtual uint64_t allocate(size_t bytes) = 0;
+  virtual void release(uint64_t address) noexcept = 0;
+
+  // `fault` is a Fault in device memory, which each run clears first.
+  virtual std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) = 0;
+
+  // To be called on a thread before the following.
+  virtual void enter_thread() = 0;
+  virtual void write(uint64_t to, const void* from, size_t bytes) = 0;
+  virtual void read(void* to, uint64_t from, size_t bytes) = 0;
+  enum class Outcome { done, cancelled };
+  // Returns when all has been computed; the fault, if one was reported, is in `fault`.
+  virtual Outcome run(Prepared& prepared, const std::atomic<bool>& cancelled, Fault& fault) = 0;
+};
+
+// Device `index`. `kernels` is the folder of the compiled kernels (not looked at on the host). Throws a DeviceError.
+std::shared_ptr<Device> open_device(int index, const std::string& kernels);
+
+}  // namespace slayer::cuda

@@ -1,0 +1,35 @@
+// A kernel launch as data: what the lowering makes of a plan's step, and a device runs.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+
+namespace slayer::cuda {
+
+struct Extent {
+  uint32_t x = 1, y = 1, z = 1;
+};
+
+struct Launch {
+  std::string kernel;
+  Extent grid;
+  Extent block;
+  size_t shared_bytes = 0;
+  uint32_t step = 0;  // of the plan
+  // The kernel's one argument, a struct of kernels/cuda/args.h.
+  alignas(16) std::array<std::byte, 192> args;
+  size_t args_bytes = 0;
+
+  template <class Args>
+  void set(const Args& from) {
+    static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= sizeof(args));
+    std::memcpy(args.data(), &from, sizeof(Args));
+    args_bytes = sizeof(Args);
+  }
+};
+
+}  // namespace slayer::cuda

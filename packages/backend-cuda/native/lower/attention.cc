@@ -1,0 +1,71 @@
+#include "lowering.h"
+
+namespace slayer::cuda {
+
+namespace {
+
+constexpr int kMostHead = 256;   // of the kernels that take a row at a time
+constexpr uint32_t kRowWarps = 4;
+constexpr size_t kRowBytes = kRowWarps * kMostHead * 4;
+
+Attention sizes(const Call& call, const Operand& q, const Operand& k, Lowering& lowering) {
+  Attention args{};
+  args.B = static_cast<int32_t>(q.shape.at(0));
+  args.T = static_cast<int32_t>(q.shape.at(1));
+  args.S = static_cast<int32_t>(k.shape.at(1));
+  args.H = static_cast<int32_t>(call.attr("heads"));
+  args.K = static_cast<int32_t>(call.attr("kvHeads"));
+  args.E = static_cast<int32_t>(q.columns() / args.H);
+  args.window = static_cast<int32_t>(call.attr("window"));
+  args.scale = static_cast<float>(call.attr("scale"));
+  args.step = lowering.step();
+  args.fault = lowering.fault();
+  require(args.E <= kMostHead, "head sizes are at most 256");
+  require(args.H <= 65535 && args.B <= 65535, "it has more heads or batch entries than a grid may have");
+  return args;
+}
+
+Extent rows(int32_t n, int32_t heads, int32_t batch) {
+  return {static_cast<uint32_t>(tiles(n, kRowWarps)), static_cast<uint32_t>(heads), static_cast<uint32_t>(batch)};
+}
+
+}  // namespace
+
+void lower_attention(const Call& call, Lowering& lowering) {
+  const auto& [q, k, v] = std::tie(call.in[0], call.in[1], call.in[2]);
+  require(q.dtype == k.dtype && k.dtype == v.dtype && is_float(q), "q, k and v have different types");
+  require(call.out[1].dtype == DType::f32, "the log-sum-exp is f32 only");
+  Attention args = sizes(call, q, k, lowering);
+  args.q = q.data();
+  args.k = k.data();
+  args.v = v.data();
+  args.o = call.out[0].data();
+  args.lse = call.out[1].as<float>();
+  if (call.attr("segments") != 0) args.segments = call.in.at(3).as<int32_t>();
+  if (call.attr("offset") != 0) args.offset = call.in.at(3).as<int32_t>();
+  lowering.launch(kernel_for("attention_rows", {q.dtype}), rows(args.T, args.H, args.B), {kRowWarps * 32}, args, kRowBytes);
+}
+
+void lower_attention_backward(const Call& call, Lowering& lowering) {
+  const auto& [dout, q, k, v, o, lse] = std::tie(call.in[0], call.in[1], call.in[2], call.in[3], call.in[4], call.in[5]);
+  for (const Operand* x : {&dout, &k, &v, &o}) require(x->dtype == q.dtype, "its operands have different types");
+  require(is_float(q) && lse.dtype == DType::f32, "the log-sum-exp is f32 only");
+  Attention args = sizes(call, q, k, lowering);
+  args.q = q.data();
+  args.k = k.data();
+  args.v = v.data();
+  args.dout = dout.data();
+  args.o = o.data();
+  args.lse = lse.as<float>();
+  args.delta = lowering.workspace<float>(int64_t{args.B} * args.H * args.T);
+  args.dq = call.out[0].data();
+  args.dk = call.out[1].data();
+  args.dv = call.out[2].data();
+  if (call.attr("segments") != 0) args.segments = call.in.at(6).as<int32_t>();
+  const Extent queries = rows(args.T, args.H, args.B);
+  lowering.launch(kernel_for("attention_delta", {q.dtype}), queries, {kRowWarps * 32}, args);
+  lowering.launch(kernel_for("attention_dq_rows", {q.dtype}), queries, {kRowWarps * 32}, args, 2 * kRowBytes);
+  lowering.launch(kernel_for("attention_dkv_rows", {q.dtype}), rows(args.S, args.K, args.B), {kRowWarps * 32}, args, 2 * kRowBytes);
+}
+
+}  // namespace slayer::cuda

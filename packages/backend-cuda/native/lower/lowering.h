@@ -1,0 +1,103 @@
+// From ops to kernel launches. One function per op, in lower/<family>.cc; the table is in lower/table.cc.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <tuple>
+#include <string>
+#include <vector>
+
+#include "../../../../kernels/cuda/args.h"
+#include "../call.h"
+#include "../launch.h"
+
+namespace slayer::cuda {
+
+constexpr uint32_t kThreads = 256;
+
+// Collects the launches of a plan's steps. Workspace is memory that lives for one step; all steps share one piece.
+class Lowering {
+ public:
+  // A pass with workspace_base 0 finds out how much workspace is needed; the launches of such a pass must not be run.
+  Lowering(uint64_t workspace_base, Fault* fault) : workspace_base_(workspace_base), fault_(fault) {}
+
+  // Appends the launches of one step. Throws Unsupported.
+  void lower(const Call& call);
+
+  const std::vector<Launch>& launches() const { return launches_; }
+  size_t workspace_bytes() const { return workspace_bytes_; }
+
+  // For the functions of the table.
+  template <class Args>
+  void launch(std::string kernel, Extent grid, Extent block, const Args& args, size_t shared_bytes = 0) {
+    Launch& launch = launches_.emplace_back();
+    launch.kernel = std::move(kernel);
+    launch.grid = grid;
+    launch.block = block;
+    launch.shared_bytes = shared_bytes;
+    launch.step = step_;
+    launch.set(args);
+  }
+  // 256-byte aligned, its contents undefined.
+  template <class T>
+  T* workspace(int64_t elements) {
+    const uint64_t at = workspace_base_ + workspace_used_;
+    workspace_used_ += (static_cast<size_t>(elements) * sizeof(T) + 255) / 256 * 256;
+    workspace_bytes_ = std::max(workspace_bytes_, workspace_used_);
+    return reinterpret_cast<T*>(at);
+  }
+  Fault* fault() const { return fault_; }
+  int32_t step() const { return static_cast<int32_t>(step_); }
+
+ private:
+  uint64_t workspace_base_;
+  Fault* fault_;
+  std::vector<Launch> launches_;
+  size_t workspace_used_ = 0;
+  size_t workspace_bytes_ = 0;
+  uint32_t step_ = 0;
+};
+
+using LowerFunction = void (*)(const Call&, Lowering&);
+
+struct LowerEntry {
+  const char* op;
+  LowerFunction lower;
+};
+
+// Every op that there are kernels for; ended by an entry without a name.
+extern const LowerEntry kLowerings[];
+
+// "name_f32_bf16": the kernel of that family for operands of these types.
+inline std::string kernel_for(const char* family, std::initializer_list<DType> types) {
+  std::string name = family;
+  for (DType type : types) name += std::string("_") + name_of(type);
+  return name;
+}
+
+inline void require(bool condition, const std::string& why) {
+  if (!condition) throw Unsupported(why);
+}
+inline bool is_float(const Operand& operand) { return operand.dtype != DType::i32; }
+
+// Blocks of kThreads for n elements, `each` to a thread; larger ranges go around.
+inline Extent blocks_for(int64_t n, int64_t each = 1) {
+  const int64_t blocks = (n + each * kThreads - 1) / (each * kThreads);
+  return {static_cast<uint32_t>(std::clamp<int64_t>(blocks, 1, 4096))};
+}
+
+inline int64_t tiles(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
+
+// A matrix as the products take it: [rows, columns] in memory, read as its transpose if so said.
+struct Matrix {
+  const void* data;
+  DType dtype;
+  int64_t rows;
+  int64_t columns;
+  bool transposed;
+};
+
+// C [m, n] = op(A)·op(B), or C += op(A)·op(B) with `accumulate`.
+void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, bool accumulate = false);
+
+}  // namespace slayer::cuda

@@ -1,0 +1,126 @@
+// Matrix products, and the LM head's loss that is made of them.
+#include "lowering.h"
+
+namespace slayer::cuda {
+
+namespace {
+
+constexpr int64_t kTile = 128;
+constexpr size_t kMmaBytes = 3 * 2 * 128 * 64 * 2;        // three stages of two bf16 tiles, see matmul_mma.cu
+constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
+constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
+// Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
+constexpr int64_t kPanelBytes = int64_t{128} << 20;
+
+bool aligned(const void* p) { return reinterpret_cast<uint64_t>(p) % 16 == 0; }
+
+}  // namespace
+
+void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, bool accumulate) {
+  const int64_t m = a.transposed ? a.columns : a.rows;
+  const int64_t k = a.transposed ? a.rows : a.columns;
+  const int64_t n = b.transposed ? b.rows : b.columns;
+  require(std::max({m, n, k}) <= kMost, "an extent is beyond 2³¹");
+  Gemm args{};
+  args.a = a.data;
+  args.b = b.data;
+  args.c = c;
+  args.m = static_cast<int32_t>(m);
+  args.n = static_cast<int32_t>(n);
+  args.k = static_cast<int32_t>(k);
+  args.accumulate = accumulate;
+  const bool on_tensor_cores = a.dtype == DType::bf16 && b.dtype == DType::bf16 && a.columns % 8 == 0 && b.columns % 8 == 0 &&
+                               aligned(a.data) && aligned(b.data) && aligned(c);
+  if (on_tensor_cores) {
+    const char* const layout = a.transposed ? (b.transposed ? "matmul_mma_tt" : "matmul_mma_tn")
+                                            : (b.transposed ? "matmul_mma_nt" : "matmul_mma_nn");
+    lowering.launch(kernel_for(layout, {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, kTile))}, {256}, args,
+                    kMmaBytes);
+    return;
+  }
+  args.a_row = a.transposed ? 1 : k;
+  args.a_step = a.transposed ? m : 1;
+  args.b_row = b.transposed ? k : 1;
+  args.b_step = b.transposed ? 1 : n;
+  require(c_type == DType::f32 || (c_type == DType::bf16 && a.dtype == DType::bf16), "f32 activations give f32 results only");
+  require(tiles(m, kTile) <= 65535, "it has too many rows");
+  lowering.launch(kernel_for("matmul_simt", {a.dtype, b.dtype, c_type}),
+                  {static_cast<uint32_t>(tiles(n, kTile)), static_cast<uint32_t>(tiles(m, kTile))}, {256}, args, kSimtBytes);
+}
+
+void lower_matmul(const Call& call, Lowering& lowering) {
+  const auto matrix = [](const Operand& x, bool transposed) {
+    return Matrix{x.data(), x.dtype, x.rows(), x.columns(), transposed};
+  };
+  multiply(lowering, matrix(call.in[0], call.attr("transposeA") != 0), matrix(call.in[1], call.attr("transposeB") != 0),
+           call.out[0].data(), call.out[0].dtype);
+}
+
+namespace {
+
+// The LM head's rows, a panel at a time: body(first row, rows, logits of the panel).
+template <class F>
+void for_panels(Lowering& lowering, const Operand& h, const Operand& w, F body) {
+  const int64_t N = h.rows();
+  const int64_t V = w.rows();
+  const int64_t D = h.columns();
+  const int64_t fitting = kPanelBytes / (V * 4) / kTile * kTile;
+  const int64_t panel = std::min(N, std::max(fitting, kTile));
+  float* const logits = lowering.workspace<float>(panel * V);
+  for (int64_t first = 0; first < N; first += panel) {
+    const int64_t rows = std::min(panel, N - first);
+    const Matrix left{h.as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(h.dtype)), h.dtype, rows, D, false};
+    multiply(lowering, left, {w.data(), w.dtype, V, D, true}, logits, DType::f32);
+    body(first, rows, logits, left);
+  }
+}
+
+}  // namespace
+
+void lower_lm_head_loss(const Call& call, Lowering& lowering) {
+  const auto& [h, w, targets] = std::tie(call.in[0], call.in[1], call.in[2]);
+  require(call.out[0].dtype == DType::f32, "the loss is f32 only");
+  for_panels(lowering, h, w, [&](int64_t first, int64_t rows, const float* logits, const Matrix&) {
+    Logits args{};
+    args.logits = logits;
+    args.targets = targets.as<int32_t>() + first;
+    args.nll = call.out[0].as<float>() + first;
+    args.lse = call.out[1].as<float>() + first;
+    args.V = static_cast<int32_t>(w.rows());
+    args.first = static_cast<int32_t>(first);
+    args.step = lowering.step();
+    args.fault = lowering.fault();
+    lowering.launch("lm_head_loss_rows_f32", {static_cast<uint32_t>(rows)}, {kThreads}, args, 256);
+  });
+}
+
+void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
+  const auto& [dnll, h, w, targets] = std::tie(call.in[0], call.in[1], call.in[2], call.in[3]);
+  require(dnll.dtype == DType::f32 && call.in[4].dtype == DType::f32, "the loss and its gradient are f32 only");
+  const int64_t V = w.rows();
+  const int64_t D = h.columns();
+  const bool hidden = call.attr("hidden") != 0;
+  const Operand* const dh = hidden ? &call.out[0] : nullptr;
+  const Operand* const dw = call.attr("weight") != 0 ? &call.out[hidden ? 1 : 0] : nullptr;
+  require(dw == nullptr || dw->dtype == DType::f32, "a weight's gradient is f32 only");
+  std::byte* gradient = nullptr;
+  for_panels(lowering, h, w, [&](int64_t first, int64_t rows, const float* logits, const Matrix& panel) {
+    if (first == 0) gradient = lowering.workspace<std::byte>(rows * V * static_cast<int64_t>(bytes_of(h.dtype)));
+    Logits args{};
+    args.logits = logits;
+    args.targets = targets.as<int32_t>() + first;
+    args.lse = call.in[4].as<float>() + first;
+    args.dnll = dnll.as<float>() + first;
+    args.g = gradient;
+    args.V = static_cast<int32_t>(V);
+    lowering.launch(kernel_for("lm_head_loss_gradient", {h.dtype}), {static_cast<uint32_t>(rows)}, {kThreads}, args);
+    const auto g = [&](bool transposed) { return Matrix{gradient, h.dtype, rows, V, transposed}; };
+    if (dh != nullptr) {
+      std::byte* const at = dh->as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(dh->dtype));
+      multiply(lowering, g(false), {w.data(), w.dtype, V, D, false}, at, dh->dtype);
+    }
+    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data(), DType::f32, first > 0);
+  });
+}
+
+}  // namespace slayer::cuda

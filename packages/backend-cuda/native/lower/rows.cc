@@ -1,0 +1,180 @@
+// Ops over rows: norms, rotary embedding, table look-ups; and sums.
+#include "lowering.h"
+
+namespace slayer::cuda {
+
+namespace {
+
+// Threads for a row: a warp for short ones, up to 256.
+uint32_t threads_for(int64_t columns, bool wide) {
+  const int64_t wanted = tiles(columns, wide ? 8 : 1);
+  uint32_t threads = 32;
+  while (threads < kThreads && threads < wanted) threads *= 2;
+  return threads;
+}
+
+int32_t wide(int64_t columns, std::initializer_list<const Operand*> operands) {
+  bool aligned = columns % 8 == 0;
+  for (const Operand* operand : operands) aligned = aligned && operand->aligned(16);
+  return aligned;
+}
+
+// One value per row takes a block: their number is bounded by the grid.
+uint32_t grid_of(int64_t n) {
+  require(n < (int64_t{1} << 31), "it has more rows than a grid may have blocks");
+  return static_cast<uint32_t>(n);
+}
+
+constexpr size_t kSumBytes = 256;  // of block_sum and block_max
+
+// Columns of x summed over the rows into y: chunks of rows first, then the chunks.
+void sum_columns(Lowering& lowering, const std::string& kernel, ColumnSums args, const Operand& y) {
+  require(is_float(y), "it is computed in f32 and bf16 only");
+  const int64_t blocks = tiles(args.columns, kThreads);
+  const int64_t chunks = std::clamp<int64_t>(1024 / blocks, 1, tiles(args.rows, 32));
+  args.rows_per_chunk = tiles(args.rows, chunks);
+  const int64_t used = tiles(args.rows, args.rows_per_chunk);
+  args.partial = lowering.workspace<float>(used * args.columns);
+  lowering.launch(kernel, {grid_of(blocks), static_cast<uint32_t>(used)}, {kThreads}, args);
+  const ColumnTotals totals{args.partial, y.data(), args.columns, static_cast<int32_t>(used)};
+  lowering.launch(kernel_for("add_chunks", {y.dtype}), {grid_of(blocks)}, {kThreads}, totals);
+}
+
+void reduce(const Call& call, Lowering& lowering, bool squares) {
+  const Operand& x = call.in[0];
+  const Operand& y = call.out[0];
+  require(is_float(x) && is_float(y), "it is computed in f32 and bf16 only");
+  const auto blocks = static_cast<int32_t>(std::clamp<int64_t>(tiles(x.size(), 16 * kThreads), 1, 1024));
+  const Reduction args{x.data(), lowering.workspace<double>(blocks), y.data(), x.size(), blocks, squares};
+  lowering.launch(kernel_for("reduce", {x.dtype}), {static_cast<uint32_t>(blocks)}, {kThreads}, args, kThreads * sizeof(double));
+  lowering.launch(kernel_for("reduce_blocks", {y.dtype}), {1}, {32}, args);
+}
+
+}  // namespace
+
+void lower_rmsnorm(const Call& call, Lowering& lowering) {
+  const auto& [x, w] = std::tie(call.in[0], call.in[1]);
+  require(call.out[1].dtype == DType::f32, "r is f32 only");
+  RowNorm args{};
+  args.x = x.data();
+  args.w = w.data();
+  args.y = call.out[0].data();
+  args.r = call.out[1].as<float>();
+  args.columns = x.columns();
+  args.eps = static_cast<float>(call.attr("eps"));
+  args.wide = wide(args.columns, {&x, &w, &call.out[0]});
+  lowering.launch(kernel_for("rmsnorm", {x.dtype, w.dtype}), {grid_of(x.rows())}, {threads_for(args.columns, args.wide)}, args,
+                  kSumBytes);
+}
+
+void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) {
+  const auto& [dy, x, w] = std::tie(call.in[0], call.in[1], call.in[2]);
+  require(dy.dtype == x.dtype && call.in[3].dtype == DType::f32, "dy and x have different types, or r is not f32");
+  RowNorm args{};
+  args.dy = dy.data();
+  args.x = x.data();
+  args.w = w.data();
+  args.y = call.out[0].data();
+  args.r = call.in[3].as<float>();
+  args.columns = x.columns();
+  args.wide = wide(args.columns, {&dy, &x, &w, &call.out[0]});
+  lowering.launch(kernel_for("rmsnorm_backward_input", {x.dtype, w.dtype}), {grid_of(x.rows())},
+                  {threads_for(args.columns, args.wide)}, args, kSumBytes);
+}
+
+void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
+  const auto& [dy, x, r] = std::tie(call.in[0], call.in[1], call.in[2]);
+  require(dy.dtype == x.dtype && r.dtype == DType::f32, "dy and x have different types, or r is not f32");
+  ColumnSums args{};
+  args.dy = dy.data();
+  args.x = x.data();
+  args.r = r.as<float>();
+  args.rows = x.rows();
+  args.columns = x.columns();
+  sum_columns(lowering, kernel_for("rmsnorm_backward_weight", {x.dtype}), args, call.out[0]);
+}
+
+void lower_sum_rows(const Call& call, Lowering& lowering) {
+  const Operand& x = call.in[0];
+  ColumnSums args{};
+  args.x = x.data();
+  args.rows = x.rows();
+  args.columns = x.columns();
+  require(is_float(x), "it is computed in f32 and bf16 only");
+  sum_columns(lowering, kernel_for("sum_rows", {x.dtype}), args, call.out[0]);
+}
+
+void lower_sum(const Call& call, Lowering& lowering) { reduce(call, lowering, false); }
+
+void lower_sum_of_squares(const Call& call, Lowering& lowering) { reduce(call, lowering, true); }
+
+void lower_rope(const Call& call, Lowering& lowering) {
+  const auto& [x, positions, frequencies] = std::tie(call.in[0], call.in[1], call.in[2]);
+  require(frequencies.dtype == DType::f32, "the frequencies are f32 only");
+  Rope args{};
+  args.x = x.data();
+  args.positions = positions.as<int32_t>();
+  args.frequencies = frequencies.as<float>();
+  args.y = call.out[0].data();
+  args.tokens = positions.size();
+  args.width = static_cast<int32_t>(x.columns());
+  args.half = static_cast<int32_t>(frequencies.size());
+  args.sign = call.attr("inverse") != 0 ? -1.0f : 1.0f;
+  lowering.launch(kernel_for("rope", {x.dtype}), blocks_for(args.tokens * args.half), {kThreads}, args);
+}
+
+void lower_embedding(const Call& call, Lowering& lowering) {
+  const auto& [table, ids] = std::tie(call.in[0], call.in[1]);
+  require(is_float(table), "it is computed in f32 and bf16 only");
+  Embedding args{};
+  args.table = table.data();
+  args.ids = ids.as<int32_t>();
+  args.y = call.out[0].data();
+  args.positions = ids.size();
+  args.columns = table.columns();
+  args.rows = static_cast<int32_t>(table.rows());
+  args.step = lowering.step();
+  args.fault = lowering.fault();
+  lowering.launch(kernel_for("embedding", {call.out[0].dtype, table.dtype}), {grid_of(tiles(args.positions, 4))}, {128}, args);
+}
+
+void lower_embedding_backward(const Call& call, Lowering& lowering) {
+  const auto& [dy, ids] = std::tie(call.in[0], call.in[1]);
+  require(call.out[0].dtype == DType::f32, "a table's gradient is f32 only");
+  Embedding args{};
+  args.table = dy.data();
+  args.ids = ids.as<int32_t>();
+  args.y = call.out[0].data();
+  args.positions = ids.size();
+  args.columns = dy.columns();
+  args.rows = static_cast<int32_t>(call.out[0].rows());
+  lowering.launch(kernel_for("embedding_backward", {dy.dtype}), {grid_of(args.rows)}, {args.columns > 64 ? 128u : 32u}, args);
+}
+
+void lower_clip_factor(const Call& call, Lowering& lowering) {
+  require(call.in[0].dtype == DType::f32 && call.in[1].dtype == DType::f32, "its scalars are f32 only");
+  const Clip args{call.in[0].as<float>(), call.in[1].as<float>(), call.out[0].as<float>(), call.out[1].as<float>(),
+                  static_cast<float>(call.attr("maxNorm"))};
+  lowering.launch("clip_factor_f32", {1}, {32}, args);
+}
+
+void lower_adamw(const Call& call, Lowering& lowering) {
+  for (int i : {0, 2, 3, 4, 5}) require(call.in.at(i).dtype == DType::f32, "parameters and moments are f32 only");
+  Adamw args{};
+  args.p = call.in[0].data();
+  args.g = call.in[1].data();
+  args.m = call.in[2].as<float>();
+  args.v = call.in[3].as<float>();
+  args.factor = call.in[4].as<float>();
+  args.step = call.in[5].as<float>();
+  args.n = call.in[0].size();
+  args.beta1 = static_cast<float>(call.attr("beta1"));
+  args.beta2 = static_cast<float>(call.attr("beta2"));
+  args.rest1 = static_cast<float>(1 - call.attr("beta1"));
+  args.rest2 = static_cast<float>(1 - call.attr("beta2"));
+  args.eps = static_cast<float>(call.attr("eps"));
+  args.decay = static_cast<float>(call.attr("weightDecay"));
+  lowering.launch(kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, 4), {kThreads}, args);
+}
+
+}  // namespace slayer::cuda

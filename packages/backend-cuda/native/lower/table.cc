@@ -1,0 +1,51 @@
+#include "lowering.h"
+
+namespace slayer::cuda {
+
+// A new kernel's op is a line here, and a function in one of the files beside this one.
+#define SLAYER_LOWERINGS(X)  \
+  X(accumulate)              \
+  X(adamw)                   \
+  X(add)                     \
+  X(add_bias)                \
+  X(attention)               \
+  X(attention_backward)      \
+  X(broadcast)               \
+  X(cache_write)             \
+  X(clear)                   \
+  X(clip_factor)             \
+  X(copy)                    \
+  X(embedding)               \
+  X(embedding_backward)      \
+  X(fill)                    \
+  X(lm_head_loss)            \
+  X(lm_head_loss_backward)   \
+  X(matmul)                  \
+  X(rmsnorm)                 \
+  X(rmsnorm_backward_input)  \
+  X(rmsnorm_backward_weight) \
+  X(rope)                    \
+  X(sum)                     \
+  X(sum_of_squares)          \
+  X(sum_rows)                \
+  X(swiglu)                  \
+  X(swiglu_backward)
+
+#define SLAYER_DECLARE(op) void lower_##op(const Call&, Lowering&);
+SLAYER_LOWERINGS(SLAYER_DECLARE)
+
+#define SLAYER_ENTRY(op) {#op, lower_##op},
+const LowerEntry kLowerings[] = {SLAYER_LOWERINGS(SLAYER_ENTRY){nullptr, nullptr}};
+
+void Lowering::lower(const Call& call) {
+  for (const LowerEntry* entry = kLowerings; entry->op != nullptr; entry++) {
+    if (call.op != entry->op) continue;
+    workspace_used_ = 0;
+    entry->lower(call, *this);
+    step_++;
+    return;
+  }
+  throw Unsupported("there is no CUDA kernel for it");
+}
+
+}  // namespace slayer::cuda

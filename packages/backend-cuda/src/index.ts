@@ -1,0 +1,3 @@
+export { createCudaBackend } from "./backend.js";
+export { CudaUnavailableError, type UnavailableReason } from "./errors.js";
+export type { CudaOptions } from "./options.js";

@@ -1,0 +1,12 @@
+import { BackendError } from "@slayer/tensor";
+
+export interface CudaOptions {
+  /** Number of the GPU, as the driver counts them. Default 0. */
+  readonly device?: number;
+}
+
+/** Throws a BackendError if what was asked for is no number of a device. */
+export function deviceFrom({ device = 0 }: CudaOptions): number {
+  if (Number.isInteger(device) && device >= 0 && device < 1024) return device;
+  throw new BackendError(`cuda: device must be an integer from 0, got ${JSON.stringify(device)}`);
+}
