@@ -1,4 +1,278 @@
+// A GPU through the driver. Everything goes over one stream; plans are captured into CUDA graphs, which are launched whole.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
 #include "device.h"
+#include "driver.h"
+#include "modules.h"
+
 namespace slayer::cuda {
-std::shared_ptr<Device> open_device(int, const std::string&) { throw DeviceError("no-driver", "x"); }
+
+namespace {
+
+// Launches in one graph: a plan is cut so that an abort can take effect, while one graph runs and the next waits behind it.
+constexpr size_t kGraphLaunches = 256;
+// Copies pass through two pinned pieces of this size by turns: while one is on its way, the other is filled.
+constexpr size_t kPinnedBytes = size_t{8} << 20;
+
+void check(CUresult result, const std::string& what) {
+  if (result == kSuccess) return;
+  throw DeviceError(result == kOutOfMemory ? "out-of-memory" : "device", what + ": " + driver().describe(result));
 }
+
+class GraphPlan final : public Prepared {
+ public:
+  ~GraphPlan() override {
+    for (CUgraphExec graph : graphs) driver().cuGraphExecDestroy(graph);
+  }
+  std::vector<CUgraphExec> graphs;
+  std::vector<Launch> launches;  // for messages, and for running one by one
+  uint64_t fault = 0;
+};
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice(int index, const std::string& kernels) {
+    int count = 0;
+    check(driver().cuDeviceGetCount(&count), "counting GPUs");
+    if (count == 0) throw DeviceError("no-device", "the NVIDIA driver finds no GPU (see nvidia-smi)");
+    if (index >= count) {
+      throw DeviceError("no-device", "there is no GPU " + std::to_string(index) + "; the driver has " + std::to_string(count));
+    }
+    check(driver().cuDeviceGet(&device_, index), "opening the GPU");
+    char name[256] = {};
+    int major = 0;
+    int minor = 0;
+    check(driver().cuDeviceGetName(name, sizeof name - 1, device_), "the GPU's name");
+    check(driver().cuDeviceGetAttribute(&major, kComputeCapabilityMajor, device_), "the GPU's compute capability");
+    check(driver().cuDeviceGetAttribute(&minor, kComputeCapabilityMinor, device_), "the GPU's compute capability");
+    check(driver().cuDeviceTotalMem(&total_, device_), "the GPU's memory");
+    name_ = std::string(name) + " (compute capability " + std::to_string(major) + "." + std::to_string(minor) + ")";
+    if (major < 8) {
+      throw DeviceError("wrong-architecture", name_ + " is too old: compute capability 8.0 (Ampere) or later is needed");
+    }
+    check(driver().cuDevicePrimaryCtxRetain(&context_, device_), "opening the GPU");
+    try {
+      enter_thread();
+      modules_.load(kernels, name_);
+      check(driver().cuStreamCreate(&stream_, kNonBlockingStream), "creating a stream");
+      for (Pinned& pinned : pinned_) {
+        check(driver().cuMemAllocHost(&pinned.data, kPinnedBytes), "pinning memory");
+        check(driver().cuEventCreate(&pinned.free, kDisableTiming), "creating an event");
+      }
+      for (CUevent& event : between_) check(driver().cuEventCreate(&event, kDisableTiming), "creating an event");
+    } catch (...) {
+      close();
+      throw;
+    }
+    one_by_one_ = std::getenv("SLAYER_CUDA_SYNC") != nullptr;
+  }
+  ~CudaDevice() override { close(); }
+
+  std::string name() const override { return name_; }
+  size_t total_bytes() const override { return total_; }
+
+  void enter_thread() override { check(driver().cuCtxSetCurrent(context_), "entering the GPU's context"); }
+
+  uint64_t allocate(size_t bytes) override {
+    enter_thread();
+    CUdeviceptr address = 0;
+    const CUresult result = driver().cuMemAlloc(&address, std::max<size_t>(bytes, 256));
+    if (result != kSuccess) {
+      size_t free = 0;
+      size_t total = 0;
+      driver().cuMemGetInfo(&free, &total);
+      check(result, "no memory for " + std::to_string(bytes) + " bytes; the device has " + std::to_string(free) + " of " +
+                        std::to_string(total) + " free");
+    }
+    check(driver().cuMemsetD8Async(address, 0, bytes, nullptr), "clearing memory");
+    check(driver().cuStreamSynchronize(nullptr), "clearing memory");
+    return address;
+  }
+  void release(uint64_t address) noexcept override {
+    if (driver().cuCtxSetCurrent(context_) == kSuccess) driver().cuMemFree(address);
+  }
+
+  std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) override {
+    enter_thread();
+    auto plan = std::make_unique<GraphPlan>();
+    plan->launches = std::move(launches);
+    plan->fault = fault;
+    // The runner's stream may be at work: what is captured goes through one of its own.
+    CUstream capture = nullptr;
+    check(driver().cuStreamCreate(&capture, kNonBlockingStream), "creating a stream");
+    try {
+      for (size_t from = 0; from < plan->launches.size(); from += kGraphLaunches) {
+        plan->graphs.push_back(capture_graph(*plan, from, std::min(from + kGraphLaunches, plan->launches.size()), capture));
+      }
+    } catch (...) {
+      driver().cuStreamDestroy(capture);
+      throw;
+    }
+    driver().cuStreamDestroy(capture);
+    return plan;
+  }
+
+  void write(uint64_t to, const void* from, size_t bytes) override {
+    require_sound();
+    for (size_t done = 0; done < bytes; done += kPinnedBytes) {
+      const size_t n = std::min(kPinnedBytes, bytes - done);
+      Pinned& pinned = next_pinned();
+      std::memcpy(pinned.data, static_cast<const std::byte*>(from) + done, n);
+      note(driver().cuMemcpyHtoDAsync(to + done, pinned.data, n, stream_), "copying to the GPU");
+      note(driver().cuEventRecord(pinned.free, stream_), "copying to the GPU");
+    }
+    note(driver().cuStreamSynchronize(stream_), "copying to the GPU");
+  }
+
+  void read(void* to, uint64_t from, size_t bytes) override {
+    require_sound();
+    struct Piece {
+      Pinned* pinned;
+      size_t at, bytes;
+    } before{nullptr, 0, 0};
+    const auto take = [&](const Piece& piece) {
+      if (piece.pinned == nullptr) return;
+      note(driver().cuEventSynchronize(piece.pinned->free), "copying from the GPU");
+      std::memcpy(static_cast<std::byte*>(to) + piece.at, piece.pinned->data, piece.bytes);
+    };
+    for (size_t done = 0; done < bytes; done += kPinnedBytes) {
+      const Piece piece{&next_pinned(), done, std::min(kPinnedBytes, bytes - done)};
+      note(driver().cuMemcpyDtoHAsync(piece.pinned->data, from + done, piece.bytes, stream_), "copying from the GPU");
+      note(driver().cuEventRecord(piece.pinned->free, stream_), "copying from the GPU");
+      take(before);
+      before = piece;
+    }
+    take(before);
+  }
+
+  Outcome run(Prepared& prepared, const std::atomic<bool>& cancelled, Fault& fault) override {
+    require_sound();
+    auto& plan = static_cast<GraphPlan&>(prepared);
+    note(driver().cuMemsetD8Async(plan.fault, 0, sizeof(Fault), stream_), "running a plan");
+    const Outcome outcome = one_by_one_ ? run_one_by_one(plan, cancelled) : run_graphs(plan, cancelled);
+    Pinned& pinned = next_pinned();
+    note(driver().cuMemcpyDtoHAsync(pinned.data, plan.fault, sizeof(Fault), stream_), kernels_of(plan));
+    note(driver().cuStreamSynchronize(stream_), kernels_of(plan));
+    std::memcpy(&fault, pinned.data, sizeof(Fault));
+    return outcome;
+  }
+
+ private:
+  struct Pinned {
+    void* data = nullptr;
+    CUevent free = nullptr;
+  };
+
+  // An error that leaves the context unusable shows in every later call; it is said once what it was.
+  void note(CUresult result, const std::string& what) {
+    if (result == kSuccess) return;
+    const std::lock_guard lock(mutex_);
+    lost_ = what + ": " + driver().describe(result);
+    throw DeviceError("device", lost_);
+  }
+  void require_sound() {
+    const std::lock_guard lock(mutex_);
+    if (!lost_.empty()) throw DeviceError("device", "the GPU can no longer be used by this process, since " + lost_);
+  }
+  static std::string kernels_of(const GraphPlan& plan) {
+    return "a plan of " + std::to_string(plan.launches.size()) +
+           " kernel launches failed (SLAYER_CUDA_SYNC=1 runs them one by one and names the one that fails)";
+  }
+
+  Pinned& next_pinned() {
+    Pinned& pinned = pinned_[turn_++ % 2];
+    note(driver().cuEventSynchronize(pinned.free), "waiting for a copy");
+    return pinned;
+  }
+
+  void launch(const Launch& launch, CUstream stream) {
+    void* arguments[] = {const_cast<std::byte*>(launch.args.data())};
+    const CUfunction function = modules_.find(launch.kernel, launch.shared_bytes);
+    const CUresult result = driver().cuLaunchKernel(function, launch.grid.x, launch.grid.y, launch.grid.z, launch.block.x,
+                                                    launch.block.y, launch.block.z, static_cast<unsigned>(launch.shared_bytes),
+                                                    stream, arguments, nullptr);
+    if (result != kSuccess) {
+      throw DeviceError("device", "step " + std::to_string(launch.step) + ", kernel " + launch.kernel + ": " +
+                                      driver().describe(result));
+    }
+  }
+
+  CUgraphExec capture_graph(const GraphPlan& plan, size_t from, size_t to, CUstream stream) {
+    check(driver().cuStreamBeginCapture(stream, kCaptureThreadLocal), "capturing a graph");
+    CUgraph graph = nullptr;
+    try {
+      for (size_t i = from; i < to; i++) launch(plan.launches[i], stream);
+    } catch (...) {
+      driver().cuStreamEndCapture(stream, &graph);
+      if (graph != nullptr) driver().cuGraphDestroy(graph);
+      throw;
+    }
+    check(driver().cuStreamEndCapture(stream, &graph), "capturing a graph");
+    CUgraphExec executable = nullptr;
+    const CUresult result = driver().cuGraphInstantiate(&executable, graph, 0);
+    driver().cuGraphDestroy(graph);
+    check(result, "making a graph ready");
+    return executable;
+  }
+
+  Outcome run_graphs(GraphPlan& plan, const std::atomic<bool>& cancelled) {
+    for (size_t i = 0; i < plan.graphs.size(); i++) {
+      // At most two graphs are queued: an abort waits for no more than those.
+      if (i >= 2) note(driver().cuEventSynchronize(between_[i % 2]), kernels_of(plan));
+      if (cancelled) return Outcome::cancelled;
+      note(driver().cuGraphLaunch(plan.graphs[i], stream_), kernels_of(plan));
+      note(driver().cuEventRecord(between_[i % 2], stream_), kernels_of(plan));
+    }
+    return Outcome::done;
+  }
+
+  Outcome run_one_by_one(GraphPlan& plan, const std::atomic<bool>& cancelled) {
+    for (const Launch& each : plan.launches) {
+      if (cancelled) return Outcome::cancelled;
+      launch(each, stream_);
+      note(driver().cuStreamSynchronize(stream_), "step " + std::to_string(each.step) + ", kernel " + each.kernel);
+    }
+    return Outcome::done;
+  }
+
+  void close() noexcept {
+    if (context_ == nullptr) return;
+    if (driver().cuCtxSetCurrent(context_) == kSuccess) {
+      modules_.unload();
+      for (CUevent event : between_) if (event != nullptr) driver().cuEventDestroy(event);
+      for (Pinned& pinned : pinned_) {
+        if (pinned.free != nullptr) driver().cuEventDestroy(pinned.free);
+        if (pinned.data != nullptr) driver().cuMemFreeHost(pinned.data);
+      }
+      if (stream_ != nullptr) driver().cuStreamDestroy(stream_);
+    }
+    driver().cuDevicePrimaryCtxRelease(device_);
+    context_ = nullptr;
+  }
+
+  CUdevice device_ = 0;
+  CUcontext context_ = nullptr;
+  CUstream stream_ = nullptr;
+  std::string name_;
+  size_t total_ = 0;
+  Modules modules_;
+  Pinned pinned_[2];
+  CUevent between_[2] = {};
+  size_t turn_ = 0;
+  bool one_by_one_ = false;
+  std::mutex mutex_;
+  std::string lost_;
+};
+
+}  // namespace
+
+std::shared_ptr<Device> open_device(int index, const std::string& kernels) {
+  driver();
+  return std::make_shared<CudaDevice>(index, kernels);
+}
+
+}  // namespace slayer::cuda

@@ -1,0 +1,81 @@
+#include "modules.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+
+namespace slayer::cuda {
+
+namespace {
+
+constexpr size_t kWithoutAsking = 48 << 10;  // dynamic shared memory that every kernel may have
+
+DeviceError unloadable(CUresult result, const std::string& file, const std::string& device) {
+  const std::string what = file + ": " + driver().describe(result);
+  if (result == kNoBinaryForGpu || result == kInvalidPtx) {
+    return {"wrong-architecture", "there are no kernels for " + device + ": they need compute capability 8.0 or later (" + what + ")"};
+  }
+  if (result == kUnsupportedPtxVersion) {
+    return {"old-driver", "the NVIDIA driver is older than the kernels for " + device + "; install a newer one, or build the kernels with "
+                          "an older nvcc (" + what + ")"};
+  }
+  return {"no-kernels", "the kernels do not load: " + what};
+}
+
+}  // namespace
+
+void Modules::load(const std::string& folder, const std::string& device) {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".fatbin") files.push_back(entry.path());
+  }
+  if (files.empty()) {
+    throw DeviceError("no-kernels", "there are no compiled kernels in " + folder +
+                                        "; in a clone of the repository run `pnpm build:kernels` (it needs nvcc)");
+  }
+  std::sort(files.begin(), files.end());
+  for (const auto& file : files) {
+    std::ifstream stream(file, std::ios::binary);
+    const std::string image{std::istreambuf_iterator<char>(stream), {}};
+    if (!stream || image.empty()) throw DeviceError("no-kernels", "cannot read " + file.string());
+    CUmodule module = nullptr;
+    const CUresult result = driver().cuModuleLoadData(&module, image.data());
+    if (result != kSuccess) throw unloadable(result, file.filename().string(), device);
+    modules_.push_back(module);
+  }
+}
+
+void Modules::unload() {
+  for (CUmodule module : modules_) driver().cuModuleUnload(module);
+  modules_.clear();
+  functions_.clear();
+}
+
+CUfunction Modules::find(const std::string& kernel, size_t shared_bytes) {
+  CUfunction& function = functions_[kernel];
+  for (CUmodule module : modules_) {
+    if (function != nullptr) break;
+    const CUresult result = driver().cuModuleGetFunction(&function, module, kernel.c_str());
+    if (result != kSuccess) function = nullptr;
+    if (result != kSuccess && result != kNotFound) throw DeviceError("device", kernel + ": " + driver().describe(result));
+  }
+  if (function == nullptr) {
+    throw DeviceError("no-kernels", "the compiled kernels lack " + kernel + "; run `pnpm build:kernels` again");
+  }
+  size_t& allowed = allowed_[kernel];
+  if (shared_bytes > std::max(allowed, kWithoutAsking)) {
+    const CUresult result = driver().cuFuncSetAttribute(function, kMostDynamicShared, static_cast<int>(shared_bytes));
+    if (result != kSuccess) {
+      throw DeviceError("wrong-architecture", kernel + " needs " + std::to_string(shared_bytes) +
+                                                  " bytes of shared memory, which this device does not have: " +
+                                                  driver().describe(result));
+    }
+    allowed = shared_bytes;
+  }
+  return function;
+}
+
+}  // namespace slayer::cuda

@@ -1,0 +1,33 @@
+// The kernels compiled for GPUs: a folder of fatbins (native/kernels.mjs), loaded when a kernel of theirs is first asked for.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "driver.h"
+
+namespace slayer::cuda {
+
+class Modules {
+ public:
+  Modules() = default;
+  ~Modules() { unload(); }
+  Modules(const Modules&) = delete;
+  Modules& operator=(const Modules&) = delete;
+
+  // Loads every file of the folder into the current context. `device` for messages, e.g. "NVIDIA H100 (compute capability 9.0)".
+  // Throws a DeviceError if there is none, or none that this device can run.
+  void load(const std::string& folder, const std::string& device);
+  void unload();
+
+  // With room for that much dynamic shared memory. Throws a DeviceError if there is no such kernel.
+  CUfunction find(const std::string& kernel, size_t shared_bytes);
+
+ private:
+  std::vector<CUmodule> modules_;
+  std::map<std::string, CUfunction> functions_;
+  std::map<std::string, size_t> allowed_;  // dynamic shared memory that was asked for, where more than 48 KiB
+};
+
+}  // namespace slayer::cuda
