@@ -1,5 +1,4 @@
-// Where plans run: an NVIDIA GPU (cuda_device.cc), or the host's processor through kernels/cuda-host (host_device.cc), for tests. Each
-// is linked into an addon of its own.
+// Where plans run: what the session needs of a GPU (cuda_device.cc).
 #pragma once
 
 #include <atomic>
@@ -55,7 +54,7 @@ class Device {
   virtual Outcome run(Prepared& prepared, const std::atomic<bool>& cancelled, Fault& fault) = 0;
 };
 
-// Device `index`. `kernels` is the folder of the compiled kernels (not looked at on the host). Throws a DeviceError.
+// Device `index`. `kernels` is the folder of the compiled kernels. Throws a DeviceError.
 std::shared_ptr<Device> open_device(int index, const std::string& kernels);
 
 }  // namespace slayer::cuda

@@ -67,7 +67,12 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
 
   return {
     name: "cuda",
-    capabilities: { device: deviceName, dtypes: ["f32", "i32"], maxBufferBytes: totalBytes },
+    capabilities: {
+      device: deviceName,
+      dtypes: ["f32", "bf16", "i32"],
+      activations: ["f32", "bf16"],
+      maxBufferBytes: totalBytes,
+    },
     supports(kernel) {
       const why = session.supports(kernel);
       return why === "" || `cuda: ${why}`;

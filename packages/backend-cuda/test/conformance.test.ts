@@ -1,9 +1,11 @@
 import { cases, runCase } from "@slayer/backend-conformance";
+import { createCudaBackend } from "@slayer/backend-cuda";
 import type { Backend } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
-import { createHostBackend, missing, note } from "./support/host.js";
+import { hostEnvironment, missing, note } from "./support/host.js";
 
 const checked = cases.filter((c) => !c.bench);
+if (missing === undefined) Object.assign(process.env, hostEnvironment());
 
 /** What is wrong, by case. */
 async function failures(backend: Backend): Promise<Record<string, readonly string[]>> {
@@ -17,8 +19,8 @@ async function failures(backend: Backend): Promise<Record<string, readonly strin
 }
 
 describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${note}`, () => {
-  it("every kernel within its case's tolerance of the f64 reference", async () => {
-    const backend = await createHostBackend();
+  it("every kernel, f32 and bf16, within its case's tolerance of the f64 reference", async () => {
+    const backend = await createCudaBackend();
     expect(backend.capabilities.device).toContain("host executor");
     expect(await failures(backend)).toEqual({});
     await backend.close();

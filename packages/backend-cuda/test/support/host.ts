@@ -1,26 +1,22 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createCudaBackend } from "@slayer/backend-cuda";
-import type { Backend } from "@slayer/tensor";
 
-const path = fileURLToPath(new URL("../../build/Release/slayer_cuda_host.node", import.meta.url));
+const driver = fileURLToPath(new URL("../../build/Release/libcuda_host.so", import.meta.url));
 
 /** Why the kernels cannot be run on the host here, or undefined if they can. */
-export const missing: string | undefined = existsSync(path)
+export const missing: string | undefined = existsSync(driver)
   ? undefined
-  : "the host executor was not built: it needs cmake and g++ or clang++";
+  : "the host's driver was not built: it needs Linux, cmake and g++ or clang++";
 
 /** For the titles of tests that are skipped without it. */
 export const note: string = missing === undefined ? "" : ` (not checked here: ${missing})`;
 
-/** The CUDA backend with its kernels on the host's executor. */
-export async function createHostBackend(): Promise<Backend> {
-  const before = process.env.SLAYER_CUDA_ADDON;
-  process.env.SLAYER_CUDA_ADDON = path;
-  try {
-    return await createCudaBackend();
-  } finally {
-    if (before === undefined) delete process.env.SLAYER_CUDA_ADDON;
-    else process.env.SLAYER_CUDA_ADDON = before;
-  }
+/** The environment in which the CUDA backend finds a driver that runs its kernels on the host. */
+export function hostEnvironment(): Record<string, string> {
+  // That driver has its kernels with it; the loader still wants to see a file of kernels.
+  const kernels = mkdtempSync(join(tmpdir(), "slayer-kernels-"));
+  writeFileSync(join(kernels, "host.fatbin"), "the host's driver brings its own");
+  return { SLAYER_CUDA_DRIVER: driver, SLAYER_CUDA_KERNELS: kernels };
 }

@@ -1,0 +1,258 @@
+// A CUDA driver for tests: a library with the entry points of NVIDIA's (those that packages/backend-cuda/native/driver.h names), which
+// runs kernels on the host's executor. What a real one may do late it does as late as it can: work on a stream waits until
+// somebody synchronizes. Fresh memory holds NaN. Grids are walked forwards and backwards by turns, so that a kernel whose
+// blocks depend on each other's order gives two results. As with NVIDIA's, a kernel that fails makes every later call fail.
+//
+// SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000".
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "executor.h"
+
+#define SLAYER_API extern "C" __attribute__((visibility("default"))) int
+
+namespace {
+
+using namespace slayer::host;
+
+constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kLaunchFailed = 719;
+
+std::recursive_mutex mutex;
+std::string failure;  // of a kernel, for good
+
+using Work = std::function<void()>;
+
+struct Stream {
+  std::deque<Work> queue;
+  uint64_t queued = 0;
+  uint64_t done = 0;
+  std::vector<Work>* capture = nullptr;
+
+  void push(Work work) {
+    if (capture != nullptr) {
+      capture->push_back(std::move(work));
+      return;
+    }
+    queue.push_back(std::move(work));
+    queued++;
+  }
+  void run_until(uint64_t target) {
+    while (done < target) {
+      const Work work = std::move(queue.front());
+      queue.pop_front();
+      done++;
+      if (failure.empty()) work();
+    }
+  }
+};
+
+struct Event {
+  Stream* stream = nullptr;
+  uint64_t target = 0;
+};
+
+std::set<Stream*> streams;
+Stream null_stream;
+std::map<uint64_t, size_t> memory;
+size_t used = 0;
+bool backwards = false;
+
+long setting(const char* name, long otherwise) {
+  const char* const text = std::getenv("SLAYER_HOST_DRIVER");
+  const char* const at = text == nullptr ? nullptr : std::strstr(text, (std::string(name) + "=").c_str());
+  return at == nullptr ? otherwise : std::strtol(at + std::strlen(name) + 1, nullptr, 10);
+}
+
+Stream& of(Stream* stream) { return stream == nullptr ? null_stream : *stream; }
+
+int status() { return failure.empty() ? 0 : kLaunchFailed; }
+
+// Work that others may see at once.
+void drain_all() {
+  for (Stream* stream : streams) stream->run_until(stream->queued);
+  null_stream.run_until(null_stream.queued);
+}
+
+}  // namespace
+
+SLAYER_API cuInit(unsigned) { return setting("devices", 1) > 0 ? 0 : kNoDevice; }
+SLAYER_API cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("version", 13000)), 0; }
+SLAYER_API cuGetErrorName(int error, const char** name) {
+  static const std::map<int, const char*> names = {{kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
+                                                   {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
+                                                   {kNoDevice, "CUDA_ERROR_NO_DEVICE"},
+                                                   {kNotFound, "CUDA_ERROR_NOT_FOUND"},
+                                                   {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}};
+  const auto found = names.find(error);
+  *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
+  return 0;
+}
+SLAYER_API cuGetErrorString(int error, const char** text) {
+  *text = error == kLaunchFailed ? failure.c_str() : "as the host's driver says";
+  return 0;
+}
+SLAYER_API cuDeviceGetCount(int* count) { return *count = static_cast<int>(setting("devices", 1)), 0; }
+SLAYER_API cuDeviceGet(int* device, int index) { return *device = index, 0; }
+SLAYER_API cuDeviceGetName(char* name, int length, int) {
+  std::strncpy(name, "host executor", static_cast<size_t>(length));
+  return 0;
+}
+SLAYER_API cuDeviceGetAttribute(int* value, int attribute, int) {
+  *value = attribute == 75 ? static_cast<int>(setting("major", 8)) : 0;
+  return 0;
+}
+SLAYER_API cuDeviceTotalMem_v2(size_t* bytes, int) {
+  *bytes = static_cast<size_t>(setting("memory", 1L << 32));
+  return 0;
+}
+SLAYER_API cuDevicePrimaryCtxRetain(void** context, int) { return *context = &memory, 0; }
+SLAYER_API cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+SLAYER_API cuCtxSetCurrent(void*) { return 0; }
+
+SLAYER_API cuMemAlloc_v2(uint64_t* address, size_t bytes) {
+  const std::lock_guard lock(mutex);
+  if (!failure.empty()) return status();
+  size_t total = 0;
+  cuDeviceTotalMem_v2(&total, 0);
+  const size_t rounded = (bytes + 255) / 256 * 256;
+  void* const piece = rounded > total - used ? nullptr : std::aligned_alloc(256, rounded);
+  if (piece == nullptr) return kOutOfMemory;
+  std::memset(piece, 0xff, rounded);
+  *address = reinterpret_cast<uint64_t>(piece);
+  memory[*address] = rounded;
+  used += rounded;
+  return 0;
+}
+SLAYER_API cuMemFree_v2(uint64_t address) {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  const auto found = memory.find(address);
+  if (found == memory.end()) return kInvalidValue;
+  used -= found->second;
+  memory.erase(found);
+  std::free(reinterpret_cast<void*>(address));
+  return status();
+}
+SLAYER_API cuMemGetInfo_v2(size_t* free, size_t* total) {
+  cuDeviceTotalMem_v2(total, 0);
+  *free = *total - used;
+  return status();
+}
+SLAYER_API cuMemAllocHost_v2(void** piece, size_t bytes) {
+  *piece = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  return *piece == nullptr ? kOutOfMemory : 0;
+}
+SLAYER_API cuMemFreeHost(void* piece) { return std::free(piece), 0; }
+SLAYER_API cuMemsetD8Async(uint64_t address, unsigned char value, size_t bytes, Stream* stream) {
+  const std::lock_guard lock(mutex);
+  of(stream).push([=] { std::memset(reinterpret_cast<void*>(address), value, bytes); });
+  return status();
+}
+SLAYER_API cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, Stream* stream) {
+  const std::lock_guard lock(mutex);
+  of(stream).push([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
+  return status();
+}
+SLAYER_API cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Stream* stream) {
+  const std::lock_guard lock(mutex);
+  of(stream).push([=] { std::memcpy(to, reinterpret_cast<void*>(from), bytes); });
+  return status();
+}
+
+SLAYER_API cuStreamCreate(Stream** stream, unsigned) {
+  const std::lock_guard lock(mutex);
+  streams.insert(*stream = new Stream);
+  return status();
+}
+SLAYER_API cuStreamDestroy_v2(Stream* stream) {
+  const std::lock_guard lock(mutex);
+  stream->run_until(stream->queued);
+  streams.erase(stream);
+  delete stream;
+  return status();
+}
+SLAYER_API cuStreamSynchronize(Stream* stream) {
+  const std::lock_guard lock(mutex);
+  of(stream).run_until(of(stream).queued);
+  return status();
+}
+SLAYER_API cuStreamBeginCapture_v2(Stream* stream, int) {
+  const std::lock_guard lock(mutex);
+  of(stream).capture = new std::vector<Work>;
+  return status();
+}
+SLAYER_API cuStreamEndCapture(Stream* stream, std::vector<Work>** graph) {
+  const std::lock_guard lock(mutex);
+  *graph = std::exchange(of(stream).capture, nullptr);
+  return status();
+}
+SLAYER_API cuGraphInstantiateWithFlags(std::vector<Work>** executable, const std::vector<Work>* graph, uint64_t) {
+  *executable = new std::vector<Work>(*graph);
+  return status();
+}
+SLAYER_API cuGraphLaunch(const std::vector<Work>* executable, Stream* stream) {
+  const std::lock_guard lock(mutex);
+  of(stream).push([executable] {
+    for (const Work& work : *executable) {
+      if (failure.empty()) work();
+    }
+  });
+  return status();
+}
+SLAYER_API cuGraphDestroy(std::vector<Work>* graph) { return delete graph, 0; }
+SLAYER_API cuGraphExecDestroy(std::vector<Work>* executable) {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  delete executable;
+  return 0;
+}
+SLAYER_API cuEventCreate(Event** event, unsigned) { return *event = new Event, 0; }
+SLAYER_API cuEventRecord(Event* event, Stream* stream) {
+  const std::lock_guard lock(mutex);
+  *event = {&of(stream), of(stream).queued};
+  return status();
+}
+SLAYER_API cuEventSynchronize(Event* event) {
+  const std::lock_guard lock(mutex);
+  if (event->stream != nullptr) event->stream->run_until(event->target);
+  return status();
+}
+SLAYER_API cuEventDestroy_v2(Event* event) { return delete event, 0; }
+
+SLAYER_API cuModuleLoadData(void** module, const void*) { return *module = &streams, status(); }
+SLAYER_API cuModuleUnload(void*) { return 0; }
+SLAYER_API cuModuleGetFunction(const Registration** function, void*, const char* name) {
+  *function = find_kernel(name);
+  return *function == nullptr ? kNotFound : 0;
+}
+SLAYER_API cuFuncSetAttribute(const Registration*, int, int bytes) {
+  return static_cast<size_t>(bytes) <= SharedMemory::kMost ? 0 : kInvalidValue;
+}
+SLAYER_API cuLaunchKernel(const Registration* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                          unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream* stream, void** arguments, void**) {
+  const std::lock_guard lock(mutex);
+  // As NVIDIA's, it takes the arguments by value now.
+  const auto* const from = static_cast<const std::byte*>(arguments[0]);
+  const auto held = std::make_shared<std::vector<std::byte>>(from, from + kernel->args_bytes);
+  of(stream).push([=] {
+    try {
+      executor().launch(kernel->name, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, held->data(), held->size(),
+                        backwards);
+    } catch (const LaunchError& error) {
+      failure = error.what();
+    }
+    backwards = !backwards;
+  });
+  return status();
+}

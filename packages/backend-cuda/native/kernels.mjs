@@ -1,0 +1,101 @@
+#!/usr/bin/env node
+/**
+ * Compiles kernels/*\/*.cu with nvcc into build/Release/kernels/NAME.fatbin, each for compute capability 8.0 and 9.0a and, as PTX, for
+ * what comes later; what is up to date stays. Prints what the compiler says of registers and spills.
+ *
+ *   node native/kernels.mjs [--required] [--nvcc PATH] [--verbose]
+ *
+ * Exits 0 where there is no nvcc, saying so in one line; 1 only with `--required`, or when a kernel does not compile or spills
+ * registers to memory. tools/gpu/nvcc.sh fetches a compiler where there is none.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const { values: options } = parseArgs({
+  options: {
+    required: { type: "boolean", default: false },
+    nvcc: { type: "string", default: process.env.NVCC || "nvcc" },
+    verbose: { type: "boolean", default: false },
+  },
+});
+const kernels = fileURLToPath(new URL("../../../kernels", import.meta.url));
+const out = fileURLToPath(new URL("../build/Release/kernels", import.meta.url));
+
+const targets = [
+  ["arch=compute_80,code=sm_80"],
+  ["arch=compute_90a,code=sm_90a"],
+  ["arch=compute_80,code=compute_80"],
+].flatMap(([target]) => ["-gencode", `${target}`]);
+const flags = ["-std=c++20", "-O3", "-fatbin", "--compress-mode=size", "-Xptxas", "-v", ...targets];
+
+if (spawnSync(options.nvcc, ["--version"]).status === 0) {
+  const problems = await compileAll();
+  for (const problem of problems) console.error(problem);
+  if (problems.length > 0) process.exitCode = 1;
+} else {
+  console.error("@slayer/backend-cuda: kernels not compiled for GPUs: no nvcc; tools/gpu/nvcc.sh fetches one");
+  if (options.required) process.exitCode = 1;
+}
+
+async function compileAll() {
+  mkdirSync(out, { recursive: true });
+  const folders = readdirSync(kernels, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const sources = folders.flatMap(({ name }) =>
+    readdirSync(join(kernels, name))
+      .filter((file) => file.endsWith(".cu"))
+      .map((file) => join(kernels, name, file)),
+  );
+  const changed = newest(folders.flatMap(({ name }) => headersOf(join(kernels, name))));
+  const due = sources.filter((source) => {
+    const target = targetOf(source);
+    return !existsSync(target) || statSync(target).mtimeMs < Math.max(changed, statSync(source).mtimeMs);
+  });
+  /** @type {string[]} */
+  const problems = [];
+  const queue = [...due];
+  const worker = async () => {
+    for (let source = queue.pop(); source !== undefined; source = queue.pop()) problems.push(...(await compile(source)));
+  };
+  await Promise.all(Array.from({ length: Math.max(1, availableParallelism() - 1) }, worker));
+  console.error(`${due.length} of ${sources.length} kernel files compiled into ${out}`);
+  return problems;
+}
+
+/** @param {string} source */
+const targetOf = (source) => join(out, `${basename(source, ".cu")}.fatbin`);
+
+/** @param {string} folder */
+const headersOf = (folder) =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(".h"))
+    .map((file) => join(folder, file));
+
+/** @param {string[]} files */
+const newest = (files) => Math.max(...files.map((file) => statSync(file).mtimeMs));
+
+/** @param {string} source */
+async function compile(source) {
+  const child = spawn(options.nvcc, [...flags, "-o", targetOf(source), source], { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
+  const code = await new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  if (code !== 0) return [`${source} does not compile:\n${output}`];
+  /** @type {string[]} */
+  const problems = [];
+  let kernel = "";
+  for (const line of output.split("\n")) {
+    kernel = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line)?.slice(1).join(" for ") ?? kernel;
+    const spilled = Number(/(\d+) bytes spill stores/.exec(line)?.[1] ?? 0);
+    if (spilled > 0) problems.push(`${kernel} spills ${spilled} bytes of registers to memory`);
+    const registers = /Used (\d+) registers/.exec(line)?.[1];
+    if (options.verbose && registers !== undefined) console.error(`${kernel}: ${registers} registers`);
+  }
+  return problems;
+}
