@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * Builds the addons into build/Release with cmake-js; what is up to date stays. Arguments go to cmake-js.
+ * Builds the addon, and what tests it without a GPU, into build/Release with cmake-js; what is up to date stays. Arguments go to
+ * cmake-js. Neither a GPU nor the CUDA toolkit is needed; native/kernels.mjs compiles the GPU's code.
  *
- * Exits 0 whether or not it could: without the addon the reference backend does the same work, slowly. One line says why there
- * is none. Exits 1 only with `--required`.
+ * Exits 0 whether or not it could. One line says why there is none. Exits 1 only with `--required`.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
@@ -13,7 +13,9 @@ const folder = fileURLToPath(new URL("..", import.meta.url));
 const required = process.argv.includes("--required");
 const options = process.argv.slice(2).filter((argument) => argument !== "--required");
 
-if (spawnSync("cmake", ["--version"]).status !== 0) {
+if (process.platform !== "linux") {
+  end(`skipped: it is for Linux, this is ${process.platform}`);
+} else if (spawnSync("cmake", ["--version"]).status !== 0) {
   end("skipped: cmake not found; install cmake and g++ or clang++, then run `pnpm build:native`");
 } else {
   const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");

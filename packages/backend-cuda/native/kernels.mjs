@@ -25,12 +25,16 @@ const { values: options } = parseArgs({
 const kernels = fileURLToPath(new URL("../../../kernels", import.meta.url));
 const out = fileURLToPath(new URL("../build/Release/kernels", import.meta.url));
 
-const targets = [
-  ["arch=compute_80,code=sm_80"],
-  ["arch=compute_90a,code=sm_90a"],
-  ["arch=compute_80,code=compute_80"],
-].flatMap(([target]) => ["-gencode", `${target}`]);
-const flags = ["-std=c++20", "-O3", "-fatbin", "--compress-mode=size", "-Xptxas", "-v", ...targets];
+const targets = ["arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"];
+const flags = [
+  "-std=c++20",
+  "-O3",
+  "-fatbin",
+  "--compress-mode=size",
+  "-Xptxas",
+  "-v",
+  ...targets.flatMap((target) => ["-gencode", target]),
+];
 
 if (spawnSync(options.nvcc, ["--version"]).status === 0) {
   const problems = await compileAll();
@@ -58,7 +62,8 @@ async function compileAll() {
   const problems = [];
   const queue = [...due];
   const worker = async () => {
-    for (let source = queue.pop(); source !== undefined; source = queue.pop()) problems.push(...(await compile(source)));
+    for (let source = queue.pop(); source !== undefined; source = queue.pop())
+      problems.push(...(await compile(source)));
   };
   await Promise.all(Array.from({ length: Math.max(1, availableParallelism() - 1) }, worker));
   console.error(`${due.length} of ${sources.length} kernel files compiled into ${out}`);

@@ -114,8 +114,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       const { steps, buffers: used } = flatten(plan, bindings);
       return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
     },
-    run: (executable, signal) =>
-      finished((done) => session.run((executable as CudaExecutable).native, done), signal),
+    run: (executable, signal) => finished((done) => session.run((executable as CudaExecutable).native, done), signal),
     async close() {
       if (closed) return;
       closed = true;

@@ -1,10 +1,13 @@
 import { AddonMissingError, createCpuBackend } from "@slayer/backend-cpu";
+import { createCudaBackend, CudaUnavailableError } from "@slayer/backend-cuda";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { NotBuiltError, UserError } from "./errors.js";
 
 interface BuiltBackend {
   readonly name: string;
   readonly open: (device: number) => Promise<Backend>;
+  /** Why `auto` passes it by. */
+  readonly onRequest?: string;
 }
 
 interface PlannedBackend {
@@ -19,13 +22,26 @@ interface PlannedBackend {
  * backends; to add one, import it and give it a line.
  */
 const backends: readonly (BuiltBackend | PlannedBackend)[] = [
-  { name: "cuda", needs: "an NVIDIA GPU" },
+  { name: "cuda", open: openCuda, onRequest: "it has not been tried on a GPU yet" },
   { name: "webgpu", needs: "a GPU with a Vulkan, Metal or Direct3D 12 driver" },
   { name: "cpu", open: openCpu },
   { name: "reference", open: openReference },
 ];
 
 export const backendNames: readonly string[] = ["auto", ...backends.map(({ name }) => name)];
+
+/** Whether `auto` considers this backend. */
+export function takenByAuto(name: string): boolean {
+  return backends.some((entry) => entry.name === name && entry.open !== undefined && entry.onRequest === undefined);
+}
+
+async function openCuda(device: number): Promise<Backend> {
+  try {
+    return await createCudaBackend({ device });
+  } catch (error) {
+    throw error instanceof CudaUnavailableError ? new UserError(error.message) : error;
+  }
+}
 
 async function openCpu(device: number): Promise<Backend> {
   if (device !== 0) throw new UserError(`the cpu backend has one device, 0; got --device ${device}`);
@@ -56,7 +72,7 @@ export async function openBackend(name: string, device: number, log: (text: stri
 async function openBest(device: number, log: (text: string) => void): Promise<Backend> {
   const problems: string[] = [];
   for (const { name, open } of backends) {
-    if (open === undefined) continue;
+    if (open === undefined || !takenByAuto(name)) continue;
     try {
       const backend = await open(device);
       if (problems.length > 0) log(`using the ${name} backend, which is slower: ${problems.join("; ")}`);

@@ -1,6 +1,6 @@
 import { arch, cpus, freemem, platform, totalmem } from "node:os";
 import type { Command } from "commander";
-import { type Probe, probeBackends } from "../backends.js";
+import { type Probe, probeBackends, takenByAuto } from "../backends.js";
 import { newVerb } from "../command.js";
 import { measureCopy, measureGemm } from "../measure.js";
 import { formatBytes } from "../progress.js";
@@ -21,7 +21,7 @@ export function addDoctor(program: Command, context: Context): void {
           run.print(describe(finding));
           backends.push(finding);
         }
-        const auto = backends.find(({ works }) => works)?.name ?? null;
+        const auto = backends.find(({ name, works }) => works && takenByAuto(name))?.name ?? null;
         run.print(`auto: ${auto ?? "no backend works"}`);
         return { ...machine, backends, auto };
       }),
