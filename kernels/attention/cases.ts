@@ -95,6 +95,8 @@ const trained: readonly Sizes[] = [
   { B: 2, T: 37, H: 4, K: 2, E: 8, segments: 6 },
   { T: 24, H: 2, K: 2, E: 8, segments: 1 }, // every token alone
   { B: 2, T: 30, H: 2, K: 1, E: 8, segments: 9, window: 5 },
+  { T: 150, H: 3, K: 1, E: 128 }, // several tiles of keys and of queries
+  { B: 2, T: 200, H: 2, K: 1, E: 64, segments: 50, window: 70 },
 ];
 
 export const cases: readonly KernelCase[] = [
@@ -105,6 +107,7 @@ export const cases: readonly KernelCase[] = [
   attentionCase({ T: 1, S: 33, H: 4, K: 2, E: 64, offset: 20 }),
   attentionCase({ B: 3, T: 1, S: 17, H: 4, K: 1, E: 128, offset: 16 }),
   attentionCase({ B: 2, T: 5, S: 19, H: 2, K: 2, E: 8, offset: 7 }),
+  attentionCase({ B: 2, T: 20, S: 150, H: 2, K: 1, E: 64, offset: 111, window: 100 }),
   attentionCase({ T: 4, S: 40, H: 2, K: 1, E: 8, offset: 30, window: 6 }),
   attentionCase({ T: 1024, H: 4, K: 2, E: 64, bench: true }),
   attentionCase({ T: 1, S: 1024, H: 12, K: 4, E: 64, offset: 1023, bench: true }),

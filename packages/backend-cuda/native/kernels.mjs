@@ -71,16 +71,21 @@ async function compileAll() {
 }
 
 /** @param {string} source */
-const targetOf = (source) => join(out, `${basename(source, ".cu")}.fatbin`);
+function targetOf(source) {
+  return join(out, `${basename(source, ".cu")}.fatbin`);
+}
 
 /** @param {string} folder */
-const headersOf = (folder) =>
-  readdirSync(folder)
+function headersOf(folder) {
+  return readdirSync(folder)
     .filter((file) => file.endsWith(".h"))
     .map((file) => join(folder, file));
+}
 
 /** @param {string[]} files */
-const newest = (files) => Math.max(...files.map((file) => statSync(file).mtimeMs));
+function newest(files) {
+  return Math.max(...files.map((file) => statSync(file).mtimeMs));
+}
 
 /** @param {string} source */
 async function compile(source) {

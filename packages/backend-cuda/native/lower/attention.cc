@@ -25,6 +25,22 @@ Attention sizes(const Call& call, const Operand& q, const Operand& k, Lowering& 
   return args;
 }
 
+// Whether the tensor cores' kernels take it: they move 16 bytes at a time, and waste little from 16 rows on.
+bool on_tensor_cores(const Attention& args, std::initializer_list<const Operand*> operands) {
+  bool fits = (args.E == 64 || args.E == 128) && args.T >= 16;
+  for (const Operand* operand : operands) fits = fits && operand->dtype == DType::bf16 && operand->aligned(16);
+  return fits;
+}
+
+constexpr int32_t kTileRows = 64;
+constexpr int32_t kQueryRows = 128;
+
+Extent blocks(int32_t n, int32_t tile, int32_t heads, int32_t batch) {
+  return {static_cast<uint32_t>(tiles(n, tile)), static_cast<uint32_t>(heads), static_cast<uint32_t>(batch)};
+}
+
+std::string sized(const char* family, int32_t E) { return family + std::to_string(E); }
+
 Extent rows(int32_t n, int32_t heads, int32_t batch) {
   return {static_cast<uint32_t>(tiles(n, kRowWarps)), static_cast<uint32_t>(heads), static_cast<uint32_t>(batch)};
 }
@@ -43,6 +59,11 @@ void lower_attention(const Call& call, Lowering& lowering) {
   args.lse = call.out[1].as<float>();
   if (call.attr("segments") != 0) args.segments = call.in.at(3).as<int32_t>();
   if (call.attr("offset") != 0) args.offset = call.in.at(3).as<int32_t>();
+  if (on_tensor_cores(args, {&q, &k, &v, &call.out[0]})) {
+    const size_t bytes = static_cast<size_t>(2 * args.E * (kQueryRows + 4 * kTileRows));
+    lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
+    return;
+  }
   lowering.launch(kernel_for("attention_rows", {q.dtype}), rows(args.T, args.H, args.B), {kRowWarps * 32}, args, kRowBytes);
 }
 
@@ -64,6 +85,12 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   if (call.attr("segments") != 0) args.segments = call.in.at(6).as<int32_t>();
   const Extent queries = rows(args.T, args.H, args.B);
   lowering.launch(kernel_for("attention_delta", {q.dtype}), queries, {kRowWarps * 32}, args);
+  if (on_tensor_cores(args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
+    const size_t bytes = static_cast<size_t>(2 * args.E * 6 * kTileRows);
+    lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
+    lowering.launch(sized("attention_dkv_mma_", args.E), blocks(args.S, kTileRows, args.K, args.B), {128}, args, bytes);
+    return;
+  }
   lowering.launch(kernel_for("attention_dq_rows", {q.dtype}), queries, {kRowWarps * 32}, args, 2 * kRowBytes);
   lowering.launch(kernel_for("attention_dkv_rows", {q.dtype}), rows(args.S, args.K, args.B), {kRowWarps * 32}, args, 2 * kRowBytes);
 }
