@@ -11,6 +11,8 @@ export interface AddedToken {
   readonly content: string;
   readonly special?: boolean;
   readonly normalized?: boolean;
+  readonly lstrip?: boolean;
+  readonly rstrip?: boolean;
 }
 
 /** The parts of a tokenizer.json that this package uses; the rest is kept and ignored. */

@@ -1,6 +1,7 @@
 import * as module from "@huggingface/tokenizers";
-import { type Component, leaves, type TokenizerJson } from "./format.js";
+import type { Component, TokenizerJson } from "./format.js";
 import { GPT2_SPLIT } from "./split-patterns.js";
+import { wordsAreIndependent } from "./words-are-independent.js";
 
 /**
  * What we use of the library. Its own declarations import each other without file extensions, so under `nodenext`
@@ -62,18 +63,6 @@ function correctedPreTokenizer(json: TokenizerJson): Component | null {
   if (!wordsAreIndependent(json)) return corrected;
   const words = pieces("▁+[^▁]*|[^▁]+");
   return corrected === null ? words : sequence([corrected, words]);
-}
-
-/** True where cutting the normalized text before each run of ▁ cannot change an id: no merge makes a token with x▁ in it. */
-function wordsAreIndependent({ model, pre_tokenizer }: TokenizerJson): boolean {
-  const isWhole = leaves(pre_tokenizer, "pre_tokenizer").every(({ type }) => type === "Metaspace");
-  const isPlain = model.ignore_merges !== true && !model.continuing_subword_prefix && !model.end_of_word_suffix;
-  return isWhole && isPlain && !model.merges.some((merge) => /[^▁]▁/u.test(mergedToken(merge)));
-}
-
-function mergedToken(merge: string | readonly [string, string]): string {
-  const [left = "", right = ""] = typeof merge === "string" ? merge.split(" ", 2) : merge;
-  return left + right;
 }
 
 function correctMetaspace(component: Component): Component {

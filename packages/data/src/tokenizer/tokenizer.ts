@@ -4,13 +4,18 @@ import { DataError } from "../errors.js";
 import { decodeUtf8, readSmallFile } from "../files.js";
 import { Detokenizer } from "./detokenizer.js";
 import { checkTokenizerJson, isObject, type TokenizerJson } from "./format.js";
+import { FastEncoder } from "./fast/encoder.js";
+import { Ids } from "./fast/ids.js";
 import { buildLibraryTokenizer, type LibraryTokenizer } from "./library.js";
+import { type Around, specialsAround } from "./post-processing.js";
 
 /** Larger tokenizer.json files are refused; the largest in use have about 35 MB. */
 const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
 const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
 /** Longer texts are refused: split them, or give them as several documents. In UTF-16 code units. */
 const MAX_TEXT_LENGTH = 256 * 1024 * 1024;
+const LONE_SURROGATES = /\p{Surrogate}/gu;
+const NOTHING_AROUND: Around = { before: [], after: [] };
 
 export interface EncodeOptions {
   /** Apply the tokenizer's own post-processing, for Llama a BOS before the text. Default true, as in Python. */
@@ -42,8 +47,11 @@ export class Tokenizer {
   /** Ids of the tokens that tokenizer_config.json (or special_tokens_map.json) calls bos_token and eos_token. */
   readonly bosId: number | undefined;
   readonly eosId: number | undefined;
-  readonly #library: LibraryTokenizer;
   readonly #json: TokenizerJson;
+  readonly #fast: FastEncoder | undefined;
+  readonly #around: Around | undefined;
+  /** Built when it is first needed: it takes seconds for a large vocabulary. */
+  #library: LibraryTokenizer | undefined;
   readonly #file: string;
   /** What each id decodes from, and the id of each token as the file spells it. */
   readonly #tokens: (string | undefined)[] = [];
@@ -54,22 +62,20 @@ export class Tokenizer {
     this.hash = createHash("sha256").update(bytes).digest("hex");
     this.#file = file;
     this.#json = checkTokenizerJson(parseJson(bytes, file), file);
-    try {
-      this.#library = buildLibraryTokenizer(this.#json);
-    } catch (error) {
-      throw new DataError("bad-tokenizer", `the tokenizer cannot be built: ${String(error)}`, { file });
-    }
+    this.#fast = FastEncoder.of(this.#json);
     for (const [token, id] of Object.entries(this.#json.model.vocab)) {
       this.#tokens[id] = token;
       this.#ids.set(token, id);
     }
     for (const { content, id, special, normalized } of this.#json.added_tokens) {
       // An added token that is sought in normalized text is also decoded from its normalized form.
-      const isNormalized = (normalized ?? !special) && this.#library.normalizer !== null;
-      this.#tokens[id] = isNormalized ? this.#library.normalizer(content) : content;
+      const isNormalized = (normalized ?? !special) && this.#json.normalizer !== null;
+      this.#tokens[id] = isNormalized ? this.#slow().normalizer!(content) : content;
       this.#ids.set(content, id);
       if (special) this.#specialIds.add(id);
     }
+    this.#around = specialsAround(this.#json, (token) => this.#ids.get(token));
+    if (this.#fast === undefined || this.#around === undefined) this.#slow();
     this.vocabSize = this.#tokens.length;
     this.bosId = this.#idOfNamed(config.bos_token);
     this.eosId = this.#idOfNamed(config.eos_token);
@@ -113,9 +119,34 @@ export class Tokenizer {
     if (text.length > MAX_TEXT_LENGTH) {
       throw new DataError("too-large", `one text of ${text.length} characters, expected at most ${MAX_TEXT_LENGTH}`);
     }
-    const { ids } = this.#library.encode(text.replaceAll(/\p{Surrogate}/gu, "\uFFFD"), {
-      add_special_tokens: options.addSpecialTokens ?? true,
-    });
+    const whole = text.replaceAll(LONE_SURROGATES, "\uFFFD");
+    const { addSpecialTokens = true } = options;
+    const around = addSpecialTokens ? this.#around : NOTHING_AROUND;
+    const fast = around && this.#fast?.encode(whole);
+    if (fast === undefined) return this.#encodeSlowly(whole, addSpecialTokens);
+    const { before, after } = around!;
+    if (before.length + after.length === 0) return fast;
+    return Int32Array.from([...before, ...Array.from(fast), ...after]);
+  }
+
+  /**
+   * Ids of a text, without special tokens added, and where in it each begins, in UTF-16 code units: tokens that are the bytes of
+   * one character begin where it does, and a ▁ that stands for no space begins with the text. `text` without lone surrogates.
+   * @throws DataError `unsupported` for a kind of tokenizer that only the library encodes
+   */
+  encodeWithStarts(text: string): { ids: Int32Array; starts: Int32Array } {
+    const starts = new Ids();
+    const ids = this.#fast?.encode(text, starts);
+    if (ids === undefined) {
+      throw new DataError("unsupported", "where tokens begin in the text is not known for this kind of tokenizer", {
+        file: this.#file,
+      });
+    }
+    return { ids, starts: starts.array.slice(0, starts.size) };
+  }
+
+  #encodeSlowly(text: string, addSpecialTokens: boolean): Int32Array {
+    const { ids } = this.#slow().encode(text, { add_special_tokens: addSpecialTokens });
     const bad = ids.findIndex((id) => !Number.isInteger(id));
     if (bad >= 0) {
       throw new DataError("bad-tokenizer", "a token of this text has no id: unk_token or a template names none", {
@@ -123,6 +154,14 @@ export class Tokenizer {
       });
     }
     return Int32Array.from(ids);
+  }
+
+  #slow(): LibraryTokenizer {
+    try {
+      return (this.#library ??= buildLibraryTokenizer(this.#json));
+    } catch (error) {
+      throw new DataError("bad-tokenizer", `the tokenizer cannot be built: ${String(error)}`, { file: this.#file });
+    }
   }
 
   /** Text of ids. Ids without a token (a padded vocabulary) give nothing, as in Python. */
