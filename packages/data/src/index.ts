@@ -1,7 +1,9 @@
 export { DataError, type DataErrorCode } from "./errors.js";
 export { type DecodeOptions, type DecodeStream, type EncodeOptions, Tokenizer } from "./tokenizer/tokenizer.js";
 export { type TokenizerFiles, trainBpe, type TrainBpeOptions, writeTokenizer } from "./bpe/train.js";
-export { type BadRecord, type Document, DocumentReader, type ReadOptions } from "./sources/documents.js";
+export { type Document, DocumentReader, type ReadOptions } from "./sources/documents.js";
+export { expandPath } from "./sources/glob.js";
+export type { BadRecord, RecordOptions } from "./sources/records.js";
 export { isHeldOut } from "./sources/held-out.js";
 export { Corpus, type CorpusOptions } from "./packing/corpus.js";
 export { type Boundary, boundaryOf, type PackingSettings } from "./packing/settings.js";

@@ -103,11 +103,23 @@ describe("reading documents", () => {
   });
 
   it("formats that are not read say so before anything is read", () => {
-    expect(() => new DocumentReader(["a.parquet"])).toThrow(/a\.parquet: Parquet is not read yet/);
-    expect(() => new DocumentReader(["a.jsonl.zst"])).toThrow(/Zstandard is not read yet/);
     expect(() => new DocumentReader(["folder.d/a"])).toThrow(/unknown extension "\."/);
     expect(() => new DocumentReader(["a.csv.gz"])).toThrow(/unknown extension "\.csv": expected \.txt/);
+    expect(() => new DocumentReader(["a.parquet.gz"])).toThrow(/compressed inside/);
     expect(new DocumentReader(["a.ts"], { format: "text" }).files).toEqual(["a.ts"]);
+  });
+
+  it("bad records up to the stated share are left out; one more is an error that names the first", async () => {
+    const lines = Array.from({ length: 50 }, (_, i) => (i % 10 === 3 ? "{}" : '{"text": "good"}'));
+    const file = write("share.jsonl", lines.join("\n"));
+    const { texts, reader } = await read([file], { maxBadShare: 0.1 });
+    expect([texts.length, reader.records, reader.badRecords]).toEqual([45, 50, 5]);
+    await expect(read([file], { maxBadShare: 0.099 })).rejects.toMatchObject({
+      code: "bad-records",
+      file,
+      line: 4,
+      message: expect.stringContaining('5 of 50 records cannot be read, more than a share of 0.099; the first: no field "text"'),
+    });
   });
 });
 
