@@ -1,13 +1,17 @@
 import { DataError } from "../errors.js";
-import { isObject } from "../tokenizer/format.js";
-import type { Corpus } from "./corpus.js";
-import { NOT_SCORED, PackedEpoch, PADDING, sequencesPerEpoch } from "./packed-epoch.js";
+import { Mixture, type WeightedSource } from "./mixture.js";
+import { checkPosition, expectSame, type Position } from "./position.js";
+import { NOT_SCORED, PADDING } from "./sequence-row.js";
 import { checkSettings, type PackingSettings } from "./settings.js";
+import type { TokenSource } from "./token-source.js";
 
 export interface BatchSettings extends PackingSettings {
   /** B, sequences per batch. */
   readonly batchSize: number;
-  /** Passes over the corpus; without it there is no end. */
+  /**
+   * Passes over the corpus, not necessarily whole; without it there is no end. One pass of a mixture is as many sequences as one
+   * of each of its sources.
+   */
   readonly epochs?: number;
 }
 
@@ -18,133 +22,91 @@ export interface Batch {
   readonly inputIds: Int32Array;
   /** The id that follows, -100 where it is not scored. */
   readonly targets: Int32Array;
-  /** In "concatenate" mode 0 … T - 1; in "documents" mode from 0 in every segment. */
+  /** In "concatenate" mode 0 … T - 1; else from 0 in every segment. */
   readonly positions: Int32Array;
   /** Segment within the sequence, from 0; always 0 in "concatenate" mode; -1 for padding. */
   readonly segments: Int32Array;
   /** Rows that hold data. Less than B only in the very last batch; the other rows are padding. */
   readonly sequences: number;
-  /** Epoch, from 0, of the first row. A batch may run on into the next. */
-  readonly epoch: number;
+  /** Of each of these rows, the index of its source. */
+  readonly sources: readonly number[];
 }
 
-/** Where to go on, as plain JSON. */
-export interface Position {
-  readonly version: 1;
-  /** Corpus.hash. */
-  readonly corpus: string;
-  readonly packing: PackingSettings;
-  /** Sequences given so far, all epochs together. */
-  readonly sequences: number;
-}
-
-/** Batches of packed sequences, epoch after epoch. The n-th sequence depends on corpus, settings and n only. */
+/** Batches of packed sequences. The n-th sequence depends on the sources, settings and n only. */
 export class Batches {
+  /** Of all sources together; a fraction where epochs follow without a gap. */
   readonly sequencesPerEpoch: number;
-  readonly #corpus: Corpus;
+  readonly #mixture: Mixture;
   readonly #packing: PackingSettings;
   readonly #batchSize: number;
+  readonly #epochs: number | undefined;
   readonly #end: number;
-  #sequences = 0;
-  #epoch = -1;
-  #packed: PackedEpoch | undefined;
+  #sequences: number;
 
   /** @throws DataError `bad-option` */
-  constructor(corpus: Corpus, settings: BatchSettings) {
+  constructor(sources: TokenSource | readonly WeightedSource[], settings: BatchSettings, position?: Position) {
     const { batchSize, epochs } = settings;
-    this.#corpus = corpus;
     this.#packing = checkSettings(settings);
     if (!Number.isSafeInteger(batchSize) || batchSize < 1 || batchSize * settings.sequenceLength > 2 ** 28) {
       throw new DataError("bad-option", `batchSize: expected 1 … 2^28 / sequenceLength, found ${batchSize}`);
     }
-    if (epochs !== undefined && !(Number.isSafeInteger(epochs) && epochs >= 1)) {
-      throw new DataError("bad-option", `epochs: expected a positive integer or none, found ${epochs}`);
+    if (epochs !== undefined && !(epochs > 0 && Number.isFinite(epochs))) {
+      throw new DataError("bad-option", `epochs: expected a positive number or none, found ${epochs}`);
     }
+    const weighted = "hash" in sources ? [{ source: sources, weight: 1 }] : sources;
     this.#batchSize = batchSize;
-    this.sequencesPerEpoch = sequencesPerEpoch(corpus, this.#packing);
-    this.#end = epochs === undefined ? Infinity : epochs * this.sequencesPerEpoch;
+    this.#epochs = weighted.length === 1 && epochs !== undefined ? Math.ceil(epochs) : undefined;
+    this.#mixture = new Mixture(weighted, this.#packing, position?.sources);
+    this.sequencesPerEpoch = this.#mixture.packings.reduce((sum, packing) => sum + packing.sequencesPerEpoch, 0);
+    this.#end = epochs === undefined ? Infinity : Math.ceil(epochs * this.sequencesPerEpoch);
+    this.#sequences = this.#mixture.positions().reduce((sum, { sequences }) => sum + sequences, 0);
   }
 
   /**
    * Goes on where `position()` was asked: the same sequences follow. Batch size and epochs may differ from before.
-   * @throws DataError `bad-position` (no such thing) or `position-mismatch` (another corpus, or other packing settings)
+   * @throws DataError `bad-position` (no such thing) or `position-mismatch` (other sources, or other packing settings)
    */
-  static resume(corpus: Corpus, settings: BatchSettings, position: Position): Batches {
-    const batches = new Batches(corpus, settings);
-    const { sequences } = checkPosition(position);
-    if (position.corpus !== corpus.hash) {
-      throw new DataError(
-        "position-mismatch",
-        `the corpus has changed since the position was taken: expected ${position.corpus}, found ${corpus.hash}; ` +
-          "restore its files and tokenizer, or start anew",
-      );
-    }
-    const found = batches.#packing as unknown as Record<string, unknown>;
-    for (const [name, wanted] of Object.entries(checkSettings(position.packing))) {
-      if (JSON.stringify(wanted) !== JSON.stringify(found[name])) {
-        throw new DataError(
-          "position-mismatch",
-          `${name} has changed since the position was taken: expected ${JSON.stringify(wanted)}, found ${JSON.stringify(found[name])}`,
-        );
-      }
-    }
-    batches.#sequences = sequences;
+  static resume(
+    sources: TokenSource | readonly WeightedSource[],
+    settings: BatchSettings,
+    position: Position,
+  ): Batches {
+    const batches = new Batches(sources, settings, checkPosition(position));
+    expectSame(position, batches.position());
     return batches;
   }
 
   position(): Position {
-    return { version: 1, corpus: this.#corpus.hash, packing: this.#packing, sequences: this.#sequences };
+    return { version: 2, packing: this.#packing, sources: this.#mixture.positions() };
+  }
+
+  /** How many passes over each source are behind, as fractions. */
+  epochs(): number[] {
+    return this.#mixture.epochs();
   }
 
   /** The next batch, in arrays of its own; null after the last epoch. */
   next(): Batch | null {
     if (this.#sequences >= this.#end) return null;
-    const { sequenceLength } = this.#packing;
+    const { sequenceLength, boundary } = this.#packing;
     const size = this.#batchSize * sequenceLength;
     const sequences = Math.min(this.#batchSize, this.#end - this.#sequences);
-    const batch: Batch = {
-      batchSize: this.#batchSize,
-      sequenceLength,
-      inputIds: new Int32Array(size).fill(this.#packing.boundary.after ?? this.#packing.boundary.before!),
+    const arrays = {
+      inputIds: new Int32Array(size).fill(boundary.after ?? boundary.before ?? 0),
       targets: new Int32Array(size).fill(NOT_SCORED),
       positions: Int32Array.from({ length: size }, (_, i) => i % sequenceLength),
       segments: new Int32Array(size).fill(PADDING),
-      sequences,
-      epoch: Math.floor(this.#sequences / this.sequencesPerEpoch),
     };
-    for (let row = 0; row < sequences; row++) {
+    const sources = Array.from({ length: sequences }, (_, row) => {
       const part = (array: Int32Array): Int32Array => array.subarray(row * sequenceLength, (row + 1) * sequenceLength);
-      const epoch = Math.floor(this.#sequences / this.sequencesPerEpoch);
-      this.#packedEpoch(epoch).writeSequence(this.#sequences % this.sequencesPerEpoch, {
-        inputIds: part(batch.inputIds),
-        targets: part(batch.targets),
-        positions: part(batch.positions),
-        segments: part(batch.segments),
-      });
-      this.#sequences++;
-    }
-    return batch;
-  }
-
-  #packedEpoch(epoch: number): PackedEpoch {
-    if (this.#packed === undefined || this.#epoch !== epoch) {
-      this.#packed = new PackedEpoch(this.#corpus, this.#packing, epoch);
-      this.#epoch = epoch;
-    }
-    return this.#packed;
+      const { inputIds, targets, positions, segments } = arrays;
+      return this.#mixture.writeNext(
+        { inputIds: part(inputIds), targets: part(targets), positions: part(positions), segments: part(segments) },
+        this.#epochs,
+      );
+    });
+    this.#sequences += sequences;
+    return { batchSize: this.#batchSize, sequenceLength, ...arrays, sequences, sources };
   }
 }
 
-function checkPosition(value: unknown): Position {
-  const isRight =
-    isObject(value) &&
-    value.version === 1 &&
-    typeof value.corpus === "string" &&
-    isObject(value.packing) &&
-    isObject(value.packing.boundary) &&
-    isObject(value.packing.shuffle) &&
-    Number.isSafeInteger(value.sequences) &&
-    (value.sequences as number) >= 0;
-  if (!isRight) throw new DataError("bad-position", "expected a position of version 1, as Batches.position() gives it");
-  return value as unknown as Position;
-}

@@ -1,6 +1,7 @@
-import { createHash } from "node:crypto";
 import { DataError } from "../errors.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { CorpusHash } from "./corpus-hash.js";
+import type { TokenSource } from "./token-source.js";
 
 /** 2 GiB of ids. */
 const MAX_TOKENS = 2 ** 29;
@@ -11,26 +12,49 @@ export interface CorpusOptions {
 }
 
 /** Tokenized documents, in memory: one array of ids, without special tokens added, and where each document begins. */
-export class Corpus {
-  /** Ids of all documents, one after another. */
+export class Corpus implements TokenSource {
+  /** Tokens of all documents, one after another; ~id where a token is context only. */
   readonly tokens: Int32Array;
-  /** [documents + 1]: document d is tokens[offsets[d] … offsets[d + 1]). */
   readonly offsets: Float64Array;
-  /** SHA-256, in hex, of the tokenizer's hash, the offsets and the ids: equal for equal corpora only. */
   readonly hash: string;
 
   private constructor(tokens: Int32Array, offsets: Float64Array, tokenizerHash: string) {
     this.tokens = tokens;
     this.offsets = offsets;
-    const hash = createHash("sha256").update(`slayer corpus 1\n${tokenizerHash}\n${offsets.length - 1}\n`);
-    hash.update(bytesOf(offsets));
-    // In pieces: one update takes less than 2 GiB.
-    for (let at = 0; at < tokens.length; at += 2 ** 24) hash.update(bytesOf(tokens.subarray(at, at + 2 ** 24)));
-    this.hash = hash.digest("hex");
+    const hash = new CorpusHash(tokenizerHash);
+    hash.update(tokens);
+    this.hash = hash.digest(offsets);
   }
 
   get documents(): number {
     return this.offsets.length - 1;
+  }
+
+  read(at: number, out: Int32Array): void {
+    out.set(this.tokens.subarray(at, at + out.length));
+  }
+
+  /** Documents that are tokens already (~id: context only); empty ones are left out. @throws DataError as `build` does */
+  static of(documents: Iterable<Int32Array>, tokenizerHash: string, { maxTokens = MAX_TOKENS }: CorpusOptions = {}): Corpus {
+    const parts: Int32Array[] = [];
+    const offsets = [0];
+    let size = 0;
+    for (const ids of documents) {
+      if (ids.length === 0) continue;
+      size += ids.length;
+      if (size > maxTokens) {
+        throw new DataError(
+          "too-large",
+          `more than ${maxTokens} tokens after ${offsets.length} documents; a corpus is held in memory, use fewer files`,
+        );
+      }
+      parts.push(ids);
+      offsets.push(size);
+    }
+    if (size === 0) throw new DataError("empty-corpus", "expected at least one document with text, found none");
+    const tokens = new Int32Array(size);
+    parts.forEach((part, d) => tokens.set(part, offsets[d]));
+    return new Corpus(tokens, Float64Array.from(offsets), tokenizerHash);
   }
 
   /**
@@ -42,30 +66,13 @@ export class Corpus {
     tokenizer: Tokenizer,
     options: CorpusOptions = {},
   ): Promise<Corpus> {
-    const limit = options.maxTokens ?? MAX_TOKENS;
-    const parts: Int32Array[] = [];
-    const offsets = [0];
-    let size = 0;
+    const encoded: Int32Array[] = [];
+    let left = options.maxTokens ?? MAX_TOKENS;
     for await (const { text } of documents) {
-      const ids = tokenizer.encode(text, { addSpecialTokens: false });
-      if (ids.length === 0) continue;
-      size += ids.length;
-      if (size > limit) {
-        throw new DataError(
-          "too-large",
-          `more than ${limit} tokens after ${offsets.length} documents; a corpus is held in memory, use fewer files`,
-        );
-      }
-      parts.push(ids);
-      offsets.push(size);
+      encoded.push(tokenizer.encode(text, { addSpecialTokens: false }));
+      left -= encoded.at(-1)!.length;
+      if (left < 0) break; // `of` says so
     }
-    if (size === 0) throw new DataError("empty-corpus", "expected at least one document with text, found none");
-    const tokens = new Int32Array(size);
-    parts.forEach((part, d) => tokens.set(part, offsets[d]));
-    return new Corpus(tokens, Float64Array.from(offsets), tokenizer.hash);
+    return Corpus.of(encoded, tokenizer.hash, options);
   }
-}
-
-function bytesOf(array: Int32Array | Float64Array): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }

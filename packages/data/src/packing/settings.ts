@@ -1,7 +1,7 @@
 import { DataError } from "../errors.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 
-/** Ids put around every document: BOS before it, EOS after it, or both; they belong to the document. */
+/** Ids put around every document: BOS before it, EOS after it, both or (in mode "whole") none; they belong to the document. */
 export interface Boundary {
   readonly before?: number;
   readonly after?: number;
@@ -14,9 +14,10 @@ export interface PackingSettings {
   /**
    * "concatenate" (as in the paper): sequences are cut from one long text; attention crosses documents, positions run on,
    * and the first token of a document is predicted from the one before. "documents": each document is a segment of its own
-   * with positions from 0 and no target across its end.
+   * with positions from 0 and no target across its end; one that is cut by the end of a sequence goes on in the next as a new
+   * segment. "whole": the same, but no document is cut in two: sequences are filled with documents that fit.
    */
-  readonly mode: "concatenate" | "documents";
+  readonly mode: "concatenate" | "documents" | "whole";
   readonly boundary: Boundary;
   /** Per epoch: the order of documents before packing, the order of packed sequences, or both. */
   readonly shuffle: { readonly documents: boolean; readonly sequences: boolean };
@@ -46,12 +47,13 @@ export function checkSettings(settings: PackingSettings): PackingSettings {
     "1 … 2^24",
     sequenceLength,
   );
-  expect("mode", mode === "concatenate" || mode === "documents", '"concatenate" or "documents"', mode);
+  const isMode = mode === "concatenate" || mode === "documents" || mode === "whole";
+  expect("mode", isMode, '"concatenate", "documents" or "whole"', mode);
   expect("seed", isCount(seed), "an integer 0 … 2^53 - 1", seed);
   const { before, after } = boundary;
   expect(
     "boundary",
-    before !== undefined || after !== undefined,
+    before !== undefined || after !== undefined || mode === "whole",
     "the id of BOS before or EOS after documents",
     boundary,
   );
