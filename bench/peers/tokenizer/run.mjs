@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
     document: { type: "string", default: "4096" },
   },
 });
-const script = fileURLToPath(new URL("python_rate.py", import.meta.url));
+const script = fileURLToPath(new URL("./python_rate.py", import.meta.url));
 const python = (...args) => execFileSync(values.python, [script, ...args], { encoding: "utf8", maxBuffer: 2 ** 26 });
 
 const folder = mkdtempSync(join(tmpdir(), "tokenizer-rate-"));
@@ -46,7 +46,9 @@ try {
 
 async function compare(directory, documents, text, megabytes) {
   const ids = join(folder, "ids.bin");
-  const peer = JSON.parse(python("rate", "--tokenizer", directory, "--text", text, "--rounds", values.rounds, "--ids", ids));
+  const peer = JSON.parse(
+    python("rate", "--tokenizer", directory, "--text", text, "--rounds", values.rounds, "--ids", ids),
+  );
   const peerSeconds = Math.min(peer.one, peer.batch);
   let seconds = Infinity;
   let first;
@@ -75,7 +77,7 @@ async function compare(directory, documents, text, megabytes) {
 /** Pieces of at least `length` characters that end at an end of line, where the text has one. */
 function cut(text, length) {
   const pieces = [];
-  for (let start = 0; start < text.length; ) {
+  for (let start = 0; start < text.length;) {
     const newline = text.indexOf("\n", start + length);
     const end = newline < 0 ? text.length : newline + 1;
     pieces.push(text.slice(start, end));

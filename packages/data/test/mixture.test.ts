@@ -1,4 +1,12 @@
-import { Batches, type BatchSettings, Corpus, DataError, Pcg32, type Position, type WeightedSource } from "@slayer/data";
+import {
+  Batches,
+  type BatchSettings,
+  Corpus,
+  DataError,
+  Pcg32,
+  type Position,
+  type WeightedSource,
+} from "@slayer/data";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -77,9 +85,13 @@ describe("mixing by token weight", () => {
           const sum = drawn.reduce((total, { weight }) => total + weight, 0);
           const given = sequences(sources, { mode, ...(mode === "whole" ? { boundary: {} } : {}) }, 200);
           // Boundary tokens at the beginning of a sequence are told by none of its ids: one token of slack per sequence's end.
-          expect(worstWindow(given, drawn.map(({ weight }) => weight / sum), window)).toBeLessThanOrEqual(
-            8 * drawn.length + (mode === "whole" ? 0 : window),
-          );
+          expect(
+            worstWindow(
+              given,
+              drawn.map(({ weight }) => weight / sum),
+              window,
+            ),
+          ).toBeLessThanOrEqual(8 * drawn.length + (mode === "whole" ? 0 : window));
         },
       ),
       { numRuns: 60 },
@@ -159,7 +171,10 @@ describe("whole documents", () => {
   });
 
   it("context tokens (~id) are seen but not targets; what has no target left after cutting is left out", () => {
-    const corpus = Corpus.of([Int32Array.of(~5, ~6, 7, ~8, 9), Int32Array.of(...Array<number>(9).fill(~3), 4)], "no tokenizer");
+    const corpus = Corpus.of(
+      [Int32Array.of(~5, ~6, 7, ~8, 9), Int32Array.of(...Array<number>(9).fill(~3), 4)],
+      "no tokenizer",
+    );
     const batches = new Batches(corpus, { ...whole, epochs: 1 });
     const { inputIds, targets } = batches.next()!;
     expect([...inputIds.subarray(0, 5)]).toEqual([5, 6, 7, 8, 9]);

@@ -28,14 +28,17 @@ function write(name: string, bytes: Uint8Array): string {
 }
 
 describe("Parquet files as pyarrow writes them", () => {
-  it.each(["snappy", "gzip", "zstd", "brotli", "lz4", "none", "plain"])("%s: all texts, the null is a bad record", async (codec) => {
-    const { texts: found, lines, reader } = await read(`${packed}texts.${codec}.parquet`);
-    expect(found).toEqual(texts);
-    expect(lines).toEqual(texts.map((_, i) => i + 1));
-    expect(reader.bad).toEqual([
-      { file: `${packed}texts.${codec}.parquet`, line: texts.length + 1, reason: 'field "text" is not a string' },
-    ]);
-  });
+  it.each(["snappy", "gzip", "zstd", "brotli", "lz4", "none", "plain"])(
+    "%s: all texts, the null is a bad record",
+    async (codec) => {
+      const { texts: found, lines, reader } = await read(`${packed}texts.${codec}.parquet`);
+      expect(found).toEqual(texts);
+      expect(lines).toEqual(texts.map((_, i) => i + 1));
+      expect(reader.bad).toEqual([
+        { file: `${packed}texts.${codec}.parquet`, line: texts.length + 1, reason: 'field "text" is not a string' },
+      ]);
+    },
+  );
 
   it("cut or damaged anywhere: read, or refused with the file named; no other error", async () => {
     const whole = readFileSync(`${packed}texts.zstd.parquet`);
@@ -89,7 +92,10 @@ describe("Zstandard files", () => {
     await expect(read(write("huge.jsonl.zst", huge))).rejects.toMatchObject({ code: "too-large" });
     // RLE blocks of 128 KiB: 4 bytes each.
     const block = Buffer.from([0x02, 0x00, 0x10, 0x30]);
-    const bomb = Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 10 << 3]), ...Array<Buffer>(8192).fill(block)]);
+    const bomb = Buffer.concat([
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 10 << 3]),
+      ...Array<Buffer>(8192).fill(block),
+    ]);
     await expect(read(write("bomb.jsonl.zst", bomb))).rejects.toMatchObject({ code: "too-large", line: 1 });
   });
 });

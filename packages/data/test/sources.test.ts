@@ -118,7 +118,9 @@ describe("reading documents", () => {
       code: "bad-records",
       file,
       line: 4,
-      message: expect.stringContaining('5 of 50 records cannot be read, more than a share of 0.099; the first: no field "text"'),
+      message: expect.stringContaining(
+        '5 of 50 records cannot be read, more than a share of 0.099; the first: no field "text"',
+      ),
     });
   });
 });

@@ -109,4 +109,3 @@ export class Batches {
     return { batchSize: this.#batchSize, sequenceLength, ...arrays, sequences, sources };
   }
 }
-

@@ -35,7 +35,11 @@ export class Corpus implements TokenSource {
   }
 
   /** Documents that are tokens already (~id: context only); empty ones are left out. @throws DataError as `build` does */
-  static of(documents: Iterable<Int32Array>, tokenizerHash: string, { maxTokens = MAX_TOKENS }: CorpusOptions = {}): Corpus {
+  static of(
+    documents: Iterable<Int32Array>,
+    tokenizerHash: string,
+    { maxTokens = MAX_TOKENS }: CorpusOptions = {},
+  ): Corpus {
     const parts: Int32Array[] = [];
     const offsets = [0];
     let size = 0;

@@ -48,7 +48,10 @@ export class Mixture {
     this.packings = sources.map(({ source }) =>
       settings.mode === "whole" ? new WholePacking(source, settings) : new StreamPacking(source, settings),
     );
-    this.#given = sources.map((_, i) => ({ sequences: positions?.[i]?.sequences ?? 0, tokens: positions?.[i]?.tokens ?? 0 }));
+    this.#given = sources.map((_, i) => ({
+      sequences: positions?.[i]?.sequences ?? 0,
+      tokens: positions?.[i]?.tokens ?? 0,
+    }));
   }
 
   positions(): SourcePosition[] {

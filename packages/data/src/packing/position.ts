@@ -34,7 +34,12 @@ export function checkPosition(value: unknown): Position {
 /** @throws DataError `position-mismatch` where two positions are not of the same sources and settings */
 export function expectSame(wanted: Position, found: Position): void {
   const corpora = ({ sources }: Position): unknown => sources.map(({ corpus, weight }) => ({ corpus, weight }));
-  expect("the corpora and their weights", corpora(wanted), corpora(found), "; restore the files and the tokenizer, or start anew");
+  expect(
+    "the corpora and their weights",
+    corpora(wanted),
+    corpora(found),
+    "; restore the files and the tokenizer, or start anew",
+  );
   const settings = found.packing as unknown as Record<string, unknown>;
   for (const [name, value] of Object.entries(checkSettings(wanted.packing))) expect(name, value, settings[name], "");
 }

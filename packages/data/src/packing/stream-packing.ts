@@ -72,7 +72,7 @@ export class StreamPacking implements Packing {
     let epoch = this.#epoch(number);
     let within = start - number * this.tokensPerEpoch;
     let place = placeAt(epoch.starts, within);
-    for (let t = 0; t < count; ) {
+    for (let t = 0; t < count;) {
       if (place === epoch.documents.length) {
         epoch = this.#epoch(++number);
         place = 0;
@@ -117,7 +117,8 @@ export class StreamPacking implements Packing {
   #placeOf(n: number): number {
     if (!this.#settings.shuffle.sequences) return n;
     const epoch = Math.floor((n * this.#settings.sequenceLength) / this.tokensPerEpoch);
-    const firstOf = (number: number): number => Math.ceil((number * this.tokensPerEpoch) / this.#settings.sequenceLength);
+    const firstOf = (number: number): number =>
+      Math.ceil((number * this.tokensPerEpoch) / this.#settings.sequenceLength);
     const first = firstOf(epoch);
     const order = remember(this.#orders, epoch, () => {
       const items = Uint32Array.from({ length: firstOf(epoch + 1) - first }, (_, i) => i);

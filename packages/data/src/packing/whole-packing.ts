@@ -37,7 +37,10 @@ export class WholePacking implements Packing {
     this.truncated = truncated;
     this.leftOut = source.documents - kept.length;
     if (kept.length === 0) {
-      throw new DataError("empty-corpus", `no document has a token to predict within ${settings.sequenceLength} tokens`);
+      throw new DataError(
+        "empty-corpus",
+        `no document has a token to predict within ${settings.sequenceLength} tokens`,
+      );
     }
     const lengths = kept.map((document) => this.#lengthOf(document));
     const bins = bestFitDecreasing(lengths, settings.sequenceLength);
@@ -124,7 +127,7 @@ function bestFitDecreasing(lengths: readonly number[], capacity: number): number
     if (counts[node]! > 0) return length;
     while (node > 1 && (node % 2 === 1 || counts[node + 1] === 0)) node >>>= 1;
     if (node <= 1) return -1;
-    for (node++; node < leaves; ) node = counts[2 * node]! > 0 ? 2 * node : 2 * node + 1;
+    for (node++; node < leaves;) node = counts[2 * node]! > 0 ? 2 * node : 2 * node + 1;
     return node - leaves;
   };
   for (const item of order) {

@@ -24,7 +24,9 @@ export async function* readParquet(file: string, wanted: readonly string[]): Asy
   try {
     const buffer = await bufferOf(handle, file);
     const metadata = await readMetadata(buffer, file);
-    const has = new Set(metadata.row_groups.flatMap(({ columns }) => columns.map((c) => c.meta_data?.path_in_schema[0])));
+    const has = new Set(
+      metadata.row_groups.flatMap(({ columns }) => columns.map((c) => c.meta_data?.path_in_schema[0])),
+    );
     const columns = wanted.filter((name) => has.has(name));
     let rowStart = 0;
     for (const group of metadata.row_groups) {
@@ -53,7 +55,7 @@ async function bufferOf(handle: FileHandle, file: string): Promise<AsyncBuffer> 
         throw new DataError("too-large", `a column of ${end - start} bytes, expected at most ${MAX_COLUMN}`, { file });
       }
       const bytes = new Uint8Array(end - start);
-      for (let filled = 0; filled < bytes.length; ) {
+      for (let filled = 0; filled < bytes.length;) {
         const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
         if (bytesRead === 0) throw new Error("the file ends early");
         filled += bytesRead;
@@ -95,13 +97,15 @@ async function checkPages(
     await orBadParquet(file, async () => {
       const start = Number(meta_data.dictionary_page_offset ?? meta_data.data_page_offset);
       const view = new DataView(await buffer.slice(start, start + Number(meta_data.total_compressed_size)));
-      for (const reader = { view, offset: 0 }; reader.offset < view.byteLength; ) {
+      for (const reader = { view, offset: 0 }; reader.offset < view.byteLength;) {
         const header = parquetHeader(reader);
         const { data_page_header, data_page_header_v2, dictionary_page_header } = header;
         const count = (data_page_header ?? data_page_header_v2 ?? dictionary_page_header)?.num_values ?? 0;
         const sizes = [header.compressed_page_size, header.uncompressed_page_size, count];
-        const isRight = sizes.every((size) => size >= 0) && count <= values && header.uncompressed_page_size <= MAX_PAGE;
-        if (!isRight) throw new Error(`a page that says it holds ${count} values in ${header.uncompressed_page_size} bytes`);
+        const isRight =
+          sizes.every((size) => size >= 0) && count <= values && header.uncompressed_page_size <= MAX_PAGE;
+        if (!isRight)
+          throw new Error(`a page that says it holds ${count} values in ${header.uncompressed_page_size} bytes`);
         reader.offset += header.compressed_page_size;
       }
     });

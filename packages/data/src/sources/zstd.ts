@@ -19,7 +19,8 @@ export async function* unpackZstd(chunks: AsyncIterable<Uint8Array>, file: strin
     if (magic - (magic % 16) === SKIPPABLE) {
       await input.skip(uint(await input.take(4)));
     } else if (magic === MAGIC) yield* unpackFrame(start, input, file);
-    else throw new DataError("bad-zstd", "not a Zstandard file: a frame does not begin with its magic number", { file });
+    else
+      throw new DataError("bad-zstd", "not a Zstandard file: a frame does not begin with its magic number", { file });
   }
 }
 
@@ -49,7 +50,7 @@ async function* unpackFrame(magic: Uint8Array, input: ByteQueue, file: string): 
     }
   };
   decode(Buffer.concat([magic, descriptor, fields]), false);
-  for (let isLast = false; !isLast; ) {
+  for (let isLast = false; !isLast;) {
     const header = await input.take(3);
     const bits = uint(header);
     isLast = (bits & 1) === 1;
@@ -94,7 +95,7 @@ class ByteQueue {
   }
 
   async skip(count: number): Promise<void> {
-    for (let left = count; left > 0; ) left -= (await this.#part(left)).length;
+    for (let left = count; left > 0;) left -= (await this.#part(left)).length;
   }
 
   async #part(most: number): Promise<Uint8Array> {

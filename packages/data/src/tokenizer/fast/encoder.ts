@@ -48,8 +48,8 @@ export class FastEncoder {
   /** Undefined where this kind of tokenizer is left to the library. */
   static of(json: TokenizerJson): FastEncoder | undefined {
     const splitting = fastSplitting(json);
-    const model = splitting && fastModel(json);
-    return model && new FastEncoder(model, splitting!, json);
+    const model = fastModel(json);
+    return splitting && model && new FastEncoder(model, splitting, json);
   }
 
   /**
@@ -97,7 +97,7 @@ export class FastEncoder {
 
   #encodeWords(text: string, out: Ids): void {
     const { wordEnd } = this.#splitting;
-    for (let start = 0; start < text.length; ) {
+    for (let start = 0; start < text.length;) {
       const end = wordEnd(text, start);
       this.#encodeWord(text.slice(start, end), out);
       start = end;

@@ -65,7 +65,7 @@ function mergeLong(ids: Int32Array, count: number, pairs: PairTable): number {
     ids[place] = pairs.merged(ids[place]!, ids[right]!);
     ranks[right] = NO_RANK;
     next[place] = next[right]!;
-    if (next[place]! < count) previous[next[place]!] = place;
+    if (next[place] < count) previous[next[place]] = place;
     renew(place);
     if (previous[place]! >= 0) renew(previous[place]!);
   }

@@ -43,11 +43,7 @@ function byteLevel(normalizers: Component[], pretokenizers: Component[]): Splitt
   return match === null ? undefined : { ...plain, prefix, wordEnd: llama3WordEnd(match[1] === undefined ? 1 : 3) };
 }
 
-function metaspace(
-  json: TokenizerJson,
-  normalizers: Component[],
-  pretokenizers: Component[],
-): Splitting | undefined {
+function metaspace(json: TokenizerJson, normalizers: Component[], pretokenizers: Component[]): Splitting | undefined {
   const spaces = { form: undefined, metaspace: true, prefix: "▁" } as const;
   if (pretokenizers.length === 0) {
     const [prepend, replace] = normalizers;
@@ -73,6 +69,9 @@ function metaspace(
     ...spaces,
     prefix: scheme === "never" ? "" : "▁",
     prefixRule: scheme === "first" ? "first-unless-there" : "unless-there",
-    wordEnd: metaspaceWordEnd(split, digits === undefined ? "none" : digits.individual_digits === true ? "each" : "runs"),
+    wordEnd: metaspaceWordEnd(
+      split,
+      digits === undefined ? "none" : digits.individual_digits === true ? "each" : "runs",
+    ),
   };
 }

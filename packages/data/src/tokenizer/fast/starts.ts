@@ -35,7 +35,7 @@ export class TokenStarts {
         continue;
       }
       bytes += this.#isByteLevel ? this.#lengths[id]! : 1;
-      for (let code = section.codePointAt(at); code !== undefined && bytes >= utf8Length(code); ) {
+      for (let code = section.codePointAt(at); code !== undefined && bytes >= utf8Length(code);) {
         bytes -= utf8Length(code);
         at += code > 0xffff ? 2 : 1;
         code = section.codePointAt(at);
