@@ -55,7 +55,7 @@ export class Checkpoint extends TensorFiles {
     const { vocabSize, hiddenSize, tieWordEmbeddings } = this.config;
     for (const name of expected.keys()) {
       if (this.tensors.has(name)) continue;
-      const problem = `missing; ${this.files.join(", ")} hold ${this.tensors.size} tensors, expected ${expected.size}`;
+      const problem = `missing; ${this.files.join(", ")} together hold ${this.tensors.size} tensors, expected ${expected.size}`;
       throw new CheckpointError("missing-tensor", this.dir, problem, name);
     }
     for (const { name, shape, dtype, file } of this.tensors.values()) {

@@ -103,13 +103,15 @@ function parseEntry(name: string, value: unknown, file: string): TensorInfo {
  * a byte that no tensor owns could hide something.
  */
 function checkLayout(entries: readonly TensorInfo[], dataBytes: number, file: string): void {
+  // Before overlaps and holes: a tensor that claims to lie elsewhere leaves a hole, and its neighbour is not to blame.
+  const outside = entries.find(({ end }) => end > dataBytes);
+  if (outside !== undefined) {
+    const problem = `bytes ${outside.begin} to ${outside.end} lie beyond the ${dataBytes} bytes of data; the file may be cut off`;
+    throw new CheckpointError("offset-out-of-range", file, problem, outside.name);
+  }
   let position = 0;
   let previous = "";
   for (const { name, begin, end } of entries) {
-    if (end > dataBytes) {
-      const problem = `bytes ${begin} to ${end} lie beyond the ${dataBytes} bytes of data; the file may be cut off`;
-      throw new CheckpointError("offset-out-of-range", file, problem, name);
-    }
     if (begin < position) {
       const problem = `begins at byte ${begin}, inside tensor ${JSON.stringify(previous)}, which ends at ${position}`;
       throw new CheckpointError("overlapping-offsets", file, problem, name);

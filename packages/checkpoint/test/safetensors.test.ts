@@ -124,6 +124,12 @@ const MALFORMED: [title: string, code: string, tensor: string | undefined, bytes
   ["an offset beyond 2^53", "size-overflow", "a", fileBytes({ a: entry("U8", [1], 2 ** 60, 2 ** 60 + 1) }, 1)],
   ["an end beyond the data", "offset-out-of-range", "a", fileBytes({ a: entry("U8", [2], 0, 2) }, 1)],
   ["an end far beyond the data", "offset-out-of-range", "a", fileBytes({ a: entry("U8", [1], BIG - 1, BIG) }, 1)],
+  [
+    "a tensor beyond the data, named although it leaves a hole before its neighbour",
+    "offset-out-of-range",
+    "b",
+    fileBytes({ a: ONE, b: entry("U8", [1], 9, 10), c: entry("U8", [1], 2, 3) }, 3),
+  ],
   ["a negative begin", "offset-out-of-range", "a", fileBytes({ a: entry("U8", [2], -1, 1) }, 1)],
   ["an end before the begin", "offset-out-of-range", "a", fileBytes({ a: entry("U8", [1], 1, 0) }, 1)],
   ["a broken offset", "offset-out-of-range", "a", fileBytes({ a: entry("U8", [1], 0.5, 1.5) }, 2)],

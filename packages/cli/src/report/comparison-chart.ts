@@ -19,7 +19,11 @@ export function comparisonChart({ runs }: Comparison): Html {
   const option = {
     grid: { left: 150, right: 60, top: 34, bottom: 40 },
     legend: legend(["domain", "general"]),
-    xAxis: axis("value", "change of held-out loss, nats per token", { nameGap: 26, boundaryGap: ["12%", "12%"] }),
+    xAxis: axis("value", "change of held-out loss, nats per token", {
+      nameGap: 26,
+      boundaryGap: ["12%", "12%"],
+      axisLabel: { color: "var(--muted)", fontSize: 11, formatter: (value: number) => minus(value) },
+    }),
     yAxis: axis("category", "", {
       data: runs.map(({ name }) => label(name)),
       inverse: true,
@@ -49,6 +53,8 @@ export function comparisonChart({ runs }: Comparison): Html {
     <figcaption>Left of zero is learned, right of zero is forgotten.</figcaption>
   </figure>`;
 }
+
+const minus = (value: number) => String(value).replace("-", "−");
 
 export function signed(value: number): string {
   return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(3)}`;

@@ -84,7 +84,7 @@ function lineChart(title: string, unit: string, curves: readonly Curve[], size: 
   const option = {
     grid: { left: 62, right: 16, top: 16 + 22 * rows, bottom: 46 },
     legend: legend(shown.map(({ name }) => label(name))),
-    xAxis: axis("value", "step", { nameGap: 26, splitLine: { show: false }, max: "dataMax" }),
+    xAxis: axis("value", "step", { nameGap: 26, splitLine: { show: false }, max: "dataMax", minInterval: 1 }),
     yAxis: axis("value", unit, { nameGap: 46, scale: true }),
     series,
   };

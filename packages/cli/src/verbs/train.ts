@@ -34,7 +34,7 @@ export function addTrain(program: Command, context: Context): void {
           const secondsPerStep = prediction.flops / (rate * 1e9);
           printPlan(run, prediction);
           run.print(
-            `time         ${duration(secondsPerStep)} per step at the ${rate.toPrecision(3)} GFLOP/s a matrix product reaches here`,
+            `time         ${stepTime(secondsPerStep)} per step at the ${rate.toPrecision(3)} GFLOP/s a matrix product reaches here`,
           );
           return { recipe, ...prediction, gemm_gflops: rate, seconds_per_step: secondsPerStep };
         }
@@ -66,6 +66,8 @@ export function addTrain(program: Command, context: Context): void {
       }),
     );
 }
+
+const stepTime = (seconds: number) => (seconds < 10 ? `${(1000 * seconds).toPrecision(3)} ms` : duration(seconds));
 
 /** The part of the progress line that says how training goes. */
 export function stepDetail({ loss, lr, grad_norm, tokens_per_second }: StepMetrics): string {
