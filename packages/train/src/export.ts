@@ -12,6 +12,7 @@ import {
   writeProvenance,
 } from "@slayer/checkpoint";
 import type { Store } from "@slayer/tensor";
+import { TrainingError } from "./errors.js";
 
 /**
  * Writes the trained model as a complete Hugging Face directory: trained tensors from the store, rounded once to the dtype they
@@ -33,6 +34,11 @@ export async function exportModel(
       for (const { name, dtype } of specs) {
         if (trained.has(name)) {
           const values = (await store.read(name)) as Float32Array;
+          if (!values.every((value) => Number.isFinite(value))) {
+            throw new TrainingError(
+              `${name} holds values that are not finite; no model is written. A lower lr may help`,
+            );
+          }
           await writer.write(name, encodeFromF32(values, dtype as FloatDtype));
         } else {
           for await (const piece of base.chunks(name)) await writer.write(name, piece);

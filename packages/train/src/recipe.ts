@@ -33,8 +33,9 @@ const recipeSchema = z.strictObject({
     .strictObject({
       name: z.literal("adamw").default("adamw"),
       lr: rate.default(2e-4),
-      betas: z.tuple([rate.max(1), rate.max(1)]).default([0.9, 0.95]),
-      eps: rate.default(1e-8),
+      // At 1 the bias correction divides by 0, and so does a step without gradient where eps is 0.
+      betas: z.tuple([rate.lt(1), rate.lt(1)]).default([0.9, 0.95]),
+      eps: rate.min(1e-30).default(1e-8),
       weight_decay: rate.default(0.1),
     })
     .prefault({}),

@@ -42,6 +42,16 @@ function choosePlan(
   return full.prediction.memory.total <= freemem() ? full : plan(true);
 }
 
+/** A plan that cannot fit is a mistake in the recipe, said before anything is allocated. */
+function checkFits({ memory, recompute }: Prediction, { name, capabilities }: Backend): void {
+  const wanted = Math.max(memory.intermediates, memory.inputs);
+  if (wanted <= capabilities.maxBufferBytes) return;
+  const mend = `lower batch.micro or sequence_length${recompute ? "" : ", or set recompute: block"}`;
+  throw new RecipeError(
+    `the plan needs ${wanted} bytes of intermediates in one piece, the ${name} backend has at most ${capabilities.maxBufferBytes}; ${mend}`,
+  );
+}
+
 /** Memory and FLOPs of a run, exactly as planned; nothing is allocated or trained. */
 export async function dryRun(recipe: Recipe): Promise<Prediction> {
   const model = await open(recipe);
@@ -71,6 +81,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     }
     const data = await TrainingData.open(recipe, tokenizer, warn);
     const { shape, prediction } = choosePlan(recipe, model);
+    checkFits(prediction, backend);
     const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
     const optimizer = await AdamW.create(store, trainable, { betas, eps, weightDecay, clip: recipe.clip });
     await loadWeights(checkpoint, store, signal ? { signal } : {});

@@ -25,6 +25,8 @@ describe("recipe", () => {
     ["bf16", minimal, ["precision=bf16"], "precision: bf16 is not built yet"],
     ["weights", minimal, ["data=[{path: a.txt, weight: 5}, {path: b.txt, weight: 2}]"], "by weight is not built yet"],
     ["NaN", minimal, ["optimizer.lr=.nan"], "optimizer.lr"],
+    ["a beta of 1, whose bias correction divides by 0", minimal, ["optimizer.betas=[0.9, 1]"], "optimizer.betas[1]"],
+    ["an eps of 0, with which a gradient of 0 gives NaN", minimal, ["optimizer.eps=0"], "optimizer.eps"],
     ["not a mapping", "- 1", [], "a recipe is a mapping"],
     ["broken YAML", "model: [", [], "not valid YAML"],
     ["a --set without value", minimal, ["steps"], "--set wants key=value"],

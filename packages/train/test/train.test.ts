@@ -184,6 +184,25 @@ describe("mistakes", () => {
     await expect(train(foreign, createReferenceBackend(), { resume: true })).rejects.toThrow("is not a run");
   });
 
+  it("a plan that does not fit says what it needs, what there is, and the mend", async () => {
+    const huge = recipe("huge", { sequence_length: 4_000_000, batch: { sequences: 1 }, recompute: "none" });
+    await expect(train(huge, createReferenceBackend())).rejects.toThrow(
+      /needs \d+ bytes .* the reference backend has at most 4294967296; lower batch\.micro or sequence_length, or set/,
+    );
+    await expect(readdir(join(dir, "huge"))).rejects.toThrow("ENOENT");
+  });
+
+  it("weights that are not finite after the last step are not written as a model", async () => {
+    const hot = recipe("infinite", {
+      optimizer: { lr: 1e39 },
+      steps: 1,
+      schedule: { name: "constant", warmup: 0 },
+      eval: undefined,
+    });
+    await expect(train(hot, createReferenceBackend())).rejects.toThrow("not finite; no model is written");
+    expect(await readdir(join(dir, "infinite"))).not.toContain("model");
+  });
+
   it("a resumed run needs the same recipe", async () => {
     await expect(train(recipe("plain", { clip: 2 }), createReferenceBackend(), { resume: true })).rejects.toThrow(
       RecipeError,
