@@ -24,15 +24,31 @@ __device__ __forceinline__ void copy_rows(const Tile<E>& to, const void* data, i
                                                 rows - row, E);
 }
 
-// From scores q·k and do·v to p and ds, ds without its factor scale. 0 where the key is not seen, or there is no such query.
-__device__ __forceinline__ void to_gradients(const Attention& args, int b, int h, int query, int key, float& p, float& ds) {
-  if (query >= args.T || !sees(args, b, query, key)) {
-    p = ds = 0;
-    return;
+// From scores q·k and do·v to p and ds, ds without its factor scale. query_of and key_of give the query and the key of element i of
+// fragment n; lse and delta are those of the head's queries. Where the key is not seen or there is no such query, both become 0.
+template <class QueryOf, class KeyOf>
+__device__ __forceinline__ void to_gradients(const Attention& args, const float* lse, const float* delta, int b, bool masked, Scores& p,
+                                             Scores& ds, QueryOf query_of, KeyOf key_of) {
+  const float unit = args.scale * kLog2e;
+#pragma unroll
+  for (int n = 0; n < kTileRows / 8; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int query = min(query_of(n, i), args.T - 1);
+      p[n][i] = power_of_two(p[n][i] * unit - lse[query] * kLog2e);
+      ds[n][i] = p[n][i] * (ds[n][i] - delta[query]);
+    }
   }
-  const int64_t statistic = (static_cast<int64_t>(b) * args.H + h) * args.T + query;
-  p = power_of_two((p * args.scale - args.lse[statistic]) * kLog2e);
-  ds = p * (ds - args.delta[statistic]);
+  if (!masked) return;
+#pragma unroll
+  for (int n = 0; n < kTileRows / 8; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int query = query_of(n, i);
+      if (query < args.T && sees(args, b, query, key_of(n, i))) continue;
+      p[n][i] = ds[n][i] = 0;
+    }
+  }
 }
 
 template <int E>
@@ -62,31 +78,29 @@ __device__ __forceinline__ void attention_dkv_mma(const Attention& args) {
   copy_rows<E>(values, args.v, b, args.S, first, args.K, kv);
   begin(0);
 
-  float dk[E / 8][4] = {};
-  float dv[E / 8][4] = {};
+  float dk[1][E / 8][4] = {};
+  float dv[1][E / 8][4] = {};
   for (int i = 0; i < tiles * group; i++) {
     begin(i + 1);
     wait_copies<1>();
     __syncthreads();
     const int h = kv * group + i / tiles;
     const int query = first + i % tiles * kTileRows;
-    Scores p, ds;  // transposed: keys in rows, queries in columns
+    const int64_t statistics = (static_cast<int64_t>(b) * args.H + h) * args.T;
+    Scores p[1], ds[1];  // transposed: keys in rows, queries in columns
     multiply_rows<E>(p, keys, row, queries(i));
     multiply_rows<E>(ds, values, row, gradients(i));
-#pragma unroll
-    for (int n = 0; n < kTileRows / 8; n++) {
-#pragma unroll
-      for (int k = 0; k < 4; k++) {
-        to_gradients(args, b, h, query + fragment_column(n, k), first + row + fragment_row(k), p[n][k], ds[n][k]);
-      }
-    }
+const bool masked = !all_seen(args, query, kTileRows, first) || query + kTileRows > args.T;
+    to_gradients(
+        args, args.lse + statistics, args.delta + statistics, b, masked, p[0], ds[0],
+        [=](int n, int k) { return query + fragment_column(n, k); }, [=](int, int k) { return first + row + fragment_row(k); });
     add_product<E>(dv, p, gradients(i));
     add_product<E>(dk, ds, queries(i));
     __syncthreads();
   }
   wait_copies<0>();
-  store_rows<E>(dk, {args.scale, args.scale}, args.dk, b, args.S, first + row, args.K, kv);
-  store_rows<E>(dv, {1, 1}, args.dv, b, args.S, first + row, args.K, kv);
+  store_rows<E>(dk[0], {args.scale, args.scale}, args.dk, b, args.S, first + row, args.K, kv);
+  store_rows<E>(dv[0], {1, 1}, args.dv, b, args.S, first + row, args.K, kv);
 }
 
 template <int E>
@@ -115,27 +129,25 @@ __device__ __forceinline__ void attention_dq_mma(const Attention& args) {
   copy_rows<E>(gradients, args.dout, b, args.T, first, args.H, h);
   begin(0);
 
-  float dq[E / 8][4] = {};
+  const int64_t statistics = (static_cast<int64_t>(b) * args.H + h) * args.T;
+  float dq[1][E / 8][4] = {};
   for (int i = 0; i < tiles; i++) {
     begin(i + 1);
     wait_copies<1>();
     __syncthreads();
     const int key = from + i * kTileRows;
-    Scores p, ds;
+    Scores p[1], ds[1];
     multiply_rows<E>(p, queries, row, keys(i));
     multiply_rows<E>(ds, gradients, row, values(i));
-#pragma unroll
-    for (int n = 0; n < kTileRows / 8; n++) {
-#pragma unroll
-      for (int k = 0; k < 4; k++) {
-        to_gradients(args, b, h, first + row + fragment_row(k), key + fragment_column(n, k), p[n][k], ds[n][k]);
-      }
-    }
+const bool masked = !all_seen(args, first, kTileRows, key) || first + kTileRows > args.T;
+    to_gradients(
+        args, args.lse + statistics, args.delta + statistics, b, masked, p[0], ds[0],
+        [=](int, int k) { return first + row + fragment_row(k); }, [=](int n, int k) { return key + fragment_column(n, k); });
     add_product<E>(dq, ds, keys(i));
     __syncthreads();
   }
   wait_copies<0>();
-  store_rows<E>(dq, {args.scale, args.scale}, args.dq, b, args.T, first + row, args.H, h);
+  store_rows<E>(dq[0], {args.scale, args.scale}, args.dq, b, args.T, first + row, args.H, h);
 }
 
 }  // namespace slayer::cuda

@@ -55,11 +55,12 @@ __device__ __forceinline__ void attention_mma(const Attention& args) {
     wait_copies<1>();
     __syncthreads();
     const int key = from + tile * kTileRows;
+    Scores all[kWarpTiles];
+    multiply_rows<E>(all, queries, warp_row, keys(tile));
 #pragma unroll
     for (int t = 0; t < kWarpTiles; t++) {
       const int position = offset + first + warp_row + 16 * t;
-      Scores scores;
-      multiply_rows<E>(scores, queries, warp_row + 16 * t, keys(tile));
+      Scores& scores = all[t];
       if (!all_seen(args, position, 16, key)) {
 #pragma unroll
         for (int n = 0; n < kTileRows / 8; n++) {
@@ -99,8 +100,8 @@ __device__ __forceinline__ void attention_mma(const Attention& args) {
           sums[t][n][2 * half + 1] *= shrink;
         }
       }
-      add_product<E>(sums[t], scores, values(tile));
     }
+    add_product<E>(sums, all, values(tile));
     __syncthreads();
   }
   wait_copies<0>();

@@ -12,43 +12,58 @@ constexpr int kTileRows = 64;  // keys, or queries, that pass by at a time
 // A warp's share of a matrix with kTileRows columns: fragment n holds columns 8n … 8n + 7, as mma.m16n8k16 leaves them.
 using Scores = float[kTileRows / 8][4];
 
-// scores = rows row … row + 15 of `left` · all rows of `right`, transposed; both [kTileRows or more, E].
-template <int E>
-__device__ __forceinline__ void multiply_rows(Scores& scores, const Tile<E>& left, int row, const Tile<E>& right) {
+// scores[t] = rows row + 16·t … + 15 of `left` · all rows of `right`, transposed; both [kTileRows or more, E]. What is read of
+// `right` serves all t.
+template <int E, int Tiles>
+__device__ __forceinline__ void multiply_rows(Scores (&scores)[Tiles], const Tile<E>& left, int row, const Tile<E>& right) {
 #pragma unroll
-  for (int n = 0; n < kTileRows / 8; n++) {
+  for (int t = 0; t < Tiles; t++) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) scores[n][i] = 0;
+    for (int n = 0; n < kTileRows / 8; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) scores[t][n][i] = 0;
+    }
   }
 #pragma unroll
   for (int e = 0; e < E; e += 16) {
-    uint32_t a[4];
-    left.a(a, row, e);
+    uint32_t a[Tiles][4];
+#pragma unroll
+    for (int t = 0; t < Tiles; t++) left.a(a[t], row + 16 * t, e);
 #pragma unroll
     for (int n = 0; n < kTileRows / 8; n += 2) {
       uint32_t b[4];
       right.b(b, 8 * n, e);
-      multiply_accumulate(scores[n], a, b[0], b[1]);
-      multiply_accumulate(scores[n + 1], a, b[2], b[3]);
+#pragma unroll
+      for (int t = 0; t < Tiles; t++) {
+        multiply_accumulate(scores[t][n], a[t], b[0], b[1]);
+        multiply_accumulate(scores[t][n + 1], a[t], b[2], b[3]);
+      }
     }
   }
 }
 
-// sums [16, E] += weights [16, kTileRows], rounded to bf16, · tile [kTileRows, E]. What mma leaves as a result is laid out as it takes a
-// left operand, so the weights never leave the registers.
-template <int E>
-__device__ __forceinline__ void add_product(float (&sums)[E / 8][4], const Scores& weights, const Tile<E>& tile) {
+// sums[t] [16, E] += weights[t] [16, kTileRows], rounded to bf16, · tile [kTileRows, E]. What mma leaves as a result is laid out as it
+// takes a left operand, so the weights never leave the registers.
+template <int E, int Tiles>
+__device__ __forceinline__ void add_product(float (&sums)[Tiles][E / 8][4], const Scores (&weights)[Tiles], const Tile<E>& tile) {
 #pragma unroll
   for (int k = 0; k < kTileRows / 16; k++) {
-    const uint32_t a[4] = {pack_bf16(weights[2 * k][0], weights[2 * k][1]), pack_bf16(weights[2 * k][2], weights[2 * k][3]),
-                           pack_bf16(weights[2 * k + 1][0], weights[2 * k + 1][1]),
-                           pack_bf16(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+    uint32_t a[Tiles][4];
+#pragma unroll
+    for (int t = 0; t < Tiles; t++) {
+      const Scores& w = weights[t];
+#pragma unroll
+      for (int i = 0; i < 4; i++) a[t][i] = pack_bf16(w[2 * k + i / 2][i % 2 * 2], w[2 * k + i / 2][i % 2 * 2 + 1]);
+    }
 #pragma unroll
     for (int n = 0; n < E / 8; n += 2) {
       uint32_t b[4];
       tile.b_transposed(b, 16 * k, 8 * n);
-      multiply_accumulate(sums[n], a, b[0], b[1]);
-      multiply_accumulate(sums[n + 1], a, b[2], b[3]);
+#pragma unroll
+      for (int t = 0; t < Tiles; t++) {
+        multiply_accumulate(sums[t][n], a[t], b[0], b[1]);
+        multiply_accumulate(sums[t][n + 1], a[t], b[2], b[3]);
+      }
     }
   }
 }

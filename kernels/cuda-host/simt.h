@@ -2,6 +2,7 @@
 // Fragments of ldmatrix and mma are laid out as in the PTX ISA, "Warp Level Matrix Instructions".
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -242,6 +243,8 @@ inline bool set_first(int* word, int value) {
   *word = value;
   return true;
 }
+
+using std::min;
 
 inline float power_of_two(float x) { return std::exp2(x); }
 
