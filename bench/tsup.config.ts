@@ -1,4 +1,8 @@
 import { defineConfig } from "tsup";
 import shared from "../tsup.config.js";
 
-export default defineConfig({ ...shared, entry: ["src/main.ts"], noExternal: ["@slayer/kernels"] });
+export default defineConfig([
+  { ...shared, entry: ["src/main.ts"], noExternal: ["@slayer/kernels"] },
+  // All in one file: tools/gpu/pack.sh carries it to machines that have nothing.
+  { ...shared, entry: { gpu: "src/gpu/main.ts" }, noExternal: [/.*/] },
+]);

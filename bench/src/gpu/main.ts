@@ -1,0 +1,193 @@
+/**
+ * What a GPU can tell in a few minutes: conformance of every kernel, the time of each at the sizes of a 7 B block, and steps of
+ * continued pre-training at the geometry of Llama SLayer 8B with random weights. tools/gpu/run.sh calls it.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import { conformance } from "@slayer/backend-conformance";
+import { createCudaBackend } from "@slayer/backend-cuda";
+import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
+import type { Backend } from "@slayer/tensor";
+import { slug } from "../report.js";
+import { type DevicePeaks, peaksOf } from "./device-peaks.js";
+import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
+import { type StepOptions, trainSteps } from "./step.js";
+import { timeOp } from "./time.js";
+
+const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N] [--out FOLDER]
+
+  --parts PARTS   of conformance, kernels and step, with commas between (default: all)
+  --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
+  --batch N       sequences in a training step (default: 1)
+  --recompute     in the training step, compute blocks again instead of keeping what they hold
+  --out FOLDER    also write the results into FOLDER as DEVICE.json`;
+
+const { values: options } = parseArgs({
+  options: {
+    parts: { type: "string", default: "conformance,kernels,step" },
+    size: { type: "string", default: "large" },
+    batch: { type: "string", default: "1" },
+    recompute: { type: "boolean", default: false },
+    out: { type: "string" },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+if (options.help) console.log(USAGE);
+else process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const backend = await createCudaBackend();
+  const { device } = backend.capabilities;
+  const peaks = peaksOf(device);
+  const large = options.size === "large";
+  console.log(`${device}, Node ${process.version}, ${new Date().toISOString()}`);
+  console.log(peaks ? peaksLine(peaks) : "no peaks are known for this device: no shares are given");
+  const result: Record<string, unknown> = { device, node: process.version, date: new Date().toISOString(), peaks };
+  let failed = 0;
+  for (const part of options.parts.split(",")) {
+    const start = performance.now();
+    console.log(`\n== ${part}`);
+    if (part === "conformance") {
+      const found = await conform(backend);
+      failed += found.failed.length;
+      result[part] = found;
+    } else if (part === "kernels") result[part] = await kernels(backend, large ? LARGE : TINY, peaks);
+    else if (part === "step") result[part] = await step(backend, large, peaks);
+    else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
+    console.log(`(${((performance.now() - start) / 1000).toFixed(1)} s)`);
+    // After each part, so that what was found is there if a later one fails.
+    if (options.out !== undefined) await write(join(options.out, `${slug(device)}.json`), result);
+  }
+  await backend.close();
+  return failed === 0 ? 0 : 1;
+}
+
+async function conform(backend: Backend) {
+  let passed = 0;
+  const failed: { name: string; problems: readonly string[] }[] = [];
+  const worst: Record<string, number> = {};
+  for await (const found of conformance(backend)) {
+    const { name, op, storage = "f32" } = found.case;
+    if (found.status !== "passed") {
+      const problems = found.status === "unsupported" ? [found.reason] : found.problems;
+      failed.push({ name, problems });
+      console.log(`FAILED ${name}: ${problems[0]}`);
+      continue;
+    }
+    passed++;
+    const key = `${op}, ${storage}`;
+    worst[key] = Math.max(worst[key] ?? 0, found.maxRelativeError);
+  }
+  console.log(`${passed} passed, ${failed.length} failed`);
+  return { passed, failed, maxRelativeError: worst };
+}
+
+async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | undefined) {
+  const rows: Record<string, unknown>[] = [];
+  for (const shape of shapesOf(sizes)) {
+    try {
+      const { seconds, spread, cost } = await timeOp(backend, shape);
+      const share = peaks && Math.max(cost.matmulFlops / peaks.bf16, cost.bytes / peaks.bandwidth) / seconds;
+      rows.push({
+        name: shape.name,
+        seconds,
+        spread,
+        flops: cost.matmulFlops / seconds,
+        bandwidth: cost.bytes / seconds,
+        share,
+      });
+      const cells = [
+        shape.name.padEnd(44),
+        `${(seconds * 1e6).toFixed(1)} µs`.padStart(14),
+        `${(cost.matmulFlops / seconds / 1e12).toFixed(1)} TFLOP/s`.padStart(15),
+        `${(cost.bytes / seconds / 1e9).toFixed(0)} GB/s`.padStart(11),
+        share === undefined ? "" : `${(100 * share).toFixed(1)} % of peak`.padStart(16),
+        `± ${(100 * spread).toFixed(1)} %`,
+      ];
+      console.log(cells.join("  "));
+    } catch (error) {
+      rows.push({ name: shape.name, error: (error as Error).message });
+      console.log(`${shape.name}: ${(error as Error).message}`);
+    }
+  }
+  return rows;
+}
+
+async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undefined) {
+  const config = geometry(large);
+  const batch = Number(options.batch);
+  const stepOptions: StepOptions = {
+    config,
+    // New blocks after originals 1, 3, …, 15, and the last: Llama SLayer 8B's.
+    trained: large ? [2, 5, 8, 11, 14, 17, 20, 23, 37] : [1, 2],
+    batch,
+    length: large ? 4096 : 32,
+    recompute: options.recompute,
+    steps: large ? 6 : 3,
+  };
+  const found = await trainSteps(backend, stepOptions);
+  const mfu = peaks && found.modelFlops / found.secondsPerStep / peaks.bf16;
+  const used = memoryInUse();
+  console.log(
+    `${config.blocks} blocks, ${stepOptions.trained.length} trained, ${batch} × ${stepOptions.length} tokens, bf16` +
+      `${options.recompute ? ", recomputed" : ""}: ${found.tokensPerSecond.toFixed(0)} tokens/s, ` +
+      `${(found.secondsPerStep * 1e3).toFixed(0)} ms a step, ${(found.modelFlops / 1e12).toFixed(1)} TFLOP by the plan` +
+      (mfu === undefined ? "" : `, MFU ${(100 * mfu).toFixed(1)} %`),
+  );
+  console.log(`memory planned ${gib(found.plannedBytes)}; the driver shows ${used ?? "nothing"} after the steps`);
+  console.log(
+    `losses ${found.losses.map((x) => x.toFixed(4)).join(" ")}; norms ${found.norms.map((x) => x.toFixed(3)).join(" ")}`,
+  );
+  const falls = found.losses.every((x) => Number.isFinite(x)) && found.losses.at(-1)! < found.losses[0]!;
+  if (!falls) console.log("FAILED: the loss does not fall");
+  return { ...found, ...stepOptions, config: { ...config }, mfu, falls };
+}
+
+/** Llama 2 7B with Llama SLayer 8B's 38 blocks; or next to nothing. */
+function geometry(large: boolean): ModelConfig {
+  return parseConfig(
+    {
+      model_type: "llama",
+      architectures: ["LlamaForCausalLM"],
+      vocab_size: large ? 32_000 : 128,
+      hidden_size: large ? 4096 : 128,
+      intermediate_size: large ? 11_008 : 192,
+      num_hidden_layers: large ? 38 : 3,
+      num_attention_heads: large ? 32 : 2,
+      num_key_value_heads: large ? 32 : 1,
+      max_position_embeddings: 4096,
+      rms_norm_eps: 1e-5,
+      hidden_act: "silu",
+      tie_word_embeddings: false,
+      torch_dtype: "bfloat16",
+    },
+    "config.json",
+  );
+}
+
+/** What nvidia-smi says of the device's memory, where there is one. */
+function memoryInUse(): string | undefined {
+  try {
+    return execFileSync("nvidia-smi", ["--query-gpu=memory.used", "--format=csv,noheader"], {
+      encoding: "utf8",
+    }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+async function write(path: string, result: unknown): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+}
+
+function peaksLine({ bf16, f32, bandwidth }: DevicePeaks): string {
+  return `peaks by its datasheet: ${bf16 / 1e12} TFLOP/s bf16, ${f32 / 1e12} f32, ${bandwidth / 1e9} GB/s`;
+}

@@ -1,0 +1,83 @@
+import {
+  type Backend,
+  byteLength,
+  type Cost,
+  definitionOf,
+  Graph,
+  makePlan,
+  size,
+  type TensorType,
+} from "@slayer/tensor";
+import { median, spread } from "../statistics.js";
+import { repeated } from "./random.js";
+import type { Shape } from "./shapes.js";
+
+export interface Timing {
+  readonly name: string;
+  readonly seconds: number;
+  /** Interquartile range over the median. */
+  readonly spread: number;
+  readonly cost: Cost;
+}
+
+const SAMPLES = 9;
+/** A sample lasts about this long, so that what a launch costs the host does not count. */
+const SAMPLE_SECONDS = 0.02;
+const MOST_REPEATS = 200;
+
+/**
+ * Seconds for one op, by a plan that holds it many times: what is timed is the device. Operands hold random values. Rejects where the
+ * backend has no kernel.
+ */
+export async function timeOp(backend: Backend, shape: Shape): Promise<Timing> {
+  const { op, attrs, inputs, name } = shape;
+  const graph = new Graph();
+  const operands = inputs.map(({ shape: extents, dtype }, i) => graph.state(`operand ${i}`, extents, dtype));
+  const outputs = graph.apply(op, operands, attrs);
+  const once = makePlan(graph, Object.fromEntries(outputs.map((t, i) => [`output ${i}`, t])));
+  const answer = backend.supports(once.steps[0]!);
+  if (answer !== true) throw new Error(answer);
+
+  const arena = backend.allocate(once.arenaBytes);
+  const empty = backend.allocate(once.inputBytes);
+  const memory = operands.map((t) => backend.allocate(byteLength(t)));
+  try {
+    for (const [i, operand] of operands.entries()) await backend.write(memory[i]!, 0, valuesFor(operand, shape, i));
+    // In the plan persistent tensors come in the order in which steps use them: that of the operands.
+    const persistent = once.persistent.map((t) => ({
+      buffer: memory[operands.findIndex((o) => o.name === t.name)]!,
+      offset: 0,
+    }));
+    const bindings = { arena, inputs: empty, persistent };
+    const run = async (repeats: number) => {
+      const plan = { ...once, steps: Array.from({ length: repeats }, () => once.steps[0]!) };
+      const executable = await backend.prepare(plan, bindings);
+      return async () => {
+        const start = performance.now();
+        await backend.run(executable);
+        return (performance.now() - start) / 1000;
+      };
+    };
+    const single = await run(1);
+    await single();
+    const first = await single();
+    const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.round(SAMPLE_SECONDS / first)));
+    const many = await run(repeats);
+    await many();
+    const times: number[] = [];
+    for (let i = 0; i < SAMPLES; i++) times.push((await many()) / repeats);
+    const cost = definitionOf(op).cost(operands, outputs, attrs);
+    return { name, seconds: median(times), spread: spread(times), cost };
+  } finally {
+    for (const buffer of [arena, empty, ...memory]) backend.free(buffer);
+  }
+}
+
+function valuesFor(operand: TensorType, { limit = 2, positive }: Shape, i: number): ArrayBufferView {
+  const length = size(operand.shape);
+  if (operand.dtype === "i32") return Int32Array.from({ length }, (_, at) => (at * 7919) % limit);
+  if (length <= 3) return Float32Array.from({ length }, () => 0.5); // factors and step sizes
+  const bytes = repeated(operand.dtype, length, 1, i + 1);
+  if (positive?.includes(i)) for (let at = 3; at < bytes.length; at += 4) bytes[at]! &= 0x7f; // an f32's sign
+  return bytes;
+}

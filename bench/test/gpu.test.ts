@@ -1,0 +1,97 @@
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { createCudaBackend } from "@slayer/backend-cuda";
+import { parseConfig } from "@slayer/checkpoint";
+import { createReferenceBackend } from "@slayer/tensor";
+import { describe, expect, it } from "vitest";
+import { peaksOf } from "../src/gpu/device-peaks.js";
+import { repeated } from "../src/gpu/random.js";
+import { shapesOf, TINY } from "../src/gpu/shapes.js";
+import { type StepOptions, trainSteps } from "../src/gpu/step.js";
+import { timeOp } from "../src/gpu/time.js";
+
+const options: StepOptions = {
+  config: parseConfig(
+    {
+      model_type: "llama",
+      vocab_size: 64,
+      hidden_size: 64,
+      intermediate_size: 96,
+      num_hidden_layers: 3,
+      num_attention_heads: 1,
+      num_key_value_heads: 1,
+      max_position_embeddings: 64,
+      rms_norm_eps: 1e-5,
+      hidden_act: "silu",
+      tie_word_embeddings: false,
+    },
+    "config.json",
+  ),
+  trained: [1, 2],
+  batch: 2,
+  length: 24,
+  recompute: false,
+  steps: 6,
+};
+
+describe("training steps in bf16, blocks 1 and 2 of 3", () => {
+  it("begin near the loss of a guess, ln V, and fall; recomputed blocks change nothing", async () => {
+    const backend = createReferenceBackend();
+    const kept = await trainSteps(backend, options);
+    expect(Math.abs(kept.losses[0]! - Math.log(64))).toBeLessThan(0.05);
+    expect(kept.losses.at(-1)!).toBeLessThan(kept.losses[0]!);
+    const recomputed = await trainSteps(backend, { ...options, recompute: true });
+    expect(recomputed.losses).toEqual(kept.losses);
+  });
+
+  const driver = fileURLToPath(new URL("../../packages/backend-cuda/build/Release/libcuda_host.so", import.meta.url));
+  const missing = existsSync(driver) ? "" : " (not checked here: the host's CUDA driver was not built)";
+  it.skipIf(missing !== "")(
+    `the CUDA kernels on the host give the reference's losses within 1e-3, norms within 2 %: sums of bf16 roundings${missing}`,
+    async () => {
+      const kernels = mkdtempSync(join(tmpdir(), "slayer-kernels-"));
+      writeFileSync(join(kernels, "host.fatbin"), "the host's driver brings its own");
+      const addon = join(driver, "../slayer_cuda.node");
+      Object.assign(process.env, {
+        SLAYER_CUDA_ADDON: addon,
+        SLAYER_CUDA_DRIVER: driver,
+        SLAYER_CUDA_KERNELS: kernels,
+      });
+      const cuda = await createCudaBackend();
+      const [ours, reference] = [await trainSteps(cuda, options), await trainSteps(createReferenceBackend(), options)];
+      await cuda.close();
+      ours.losses.forEach((loss, i) => expect(Math.abs(loss - reference.losses[i]!)).toBeLessThan(1e-3));
+      ours.norms.forEach((norm, i) => expect(Math.abs(norm / reference.norms[i]! - 1)).toBeLessThan(0.02));
+    },
+  );
+});
+
+describe("what is timed", () => {
+  it("every shape fits its op, and is timed with its cost", async () => {
+    const backend = createReferenceBackend();
+    const timing = await timeOp(
+      backend,
+      shapesOf(TINY).find(({ op }) => op === "rope")!,
+    );
+    expect(timing.seconds).toBeGreaterThan(0);
+    expect(timing.cost.bytes).toBeGreaterThan(0);
+  });
+
+  it("random values have mean 0 and the variance asked for, within 1 %, and repeat after a million", () => {
+    const values = new Float32Array(repeated("f32", 1_100_000, 0.5).buffer);
+    const mean = values.reduce((a, b) => a + b, 0) / values.length;
+    const variance = values.reduce((a, b) => a + b * b, 0) / values.length;
+    expect(Math.abs(mean)).toBeLessThan(2e-3);
+    expect(Math.abs(variance / 0.25 - 1)).toBeLessThan(0.01);
+    expect(values[1 << 20]).toBe(values[0]);
+    expect(values[1]).not.toBe(values[0]);
+  });
+
+  it("peaks go by the device's name, the more precise name first", () => {
+    expect(peaksOf("NVIDIA H100 PCIe (compute capability 9.0)")?.bf16).toBe(756e12);
+    expect(peaksOf("NVIDIA H100 80GB HBM3 (compute capability 9.0)")?.bandwidth).toBe(3.35e12);
+    expect(peaksOf("host executor")).toBeUndefined();
+  });
+});

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# From a Linux x86-64 machine with an NVIDIA driver to: conformance of every CUDA kernel, the time of each at the sizes of a 7 B block, and
+# steps of continued pre-training at the geometry of Llama SLayer 8B with random weights. Prints tables and writes
+# OUT/<device>.json after each part. Needs nothing from the network.
+#
+#   tools/gpu/run.sh [OUT] [OPTIONS]     OUT: by default bench/results; OPTIONS as `node bench/dist/gpu.js --help` says
+#
+# In a clone: `pnpm build`, `pnpm build:native` and `pnpm build:kernels` come first. Elsewhere: in what tools/gpu/pack.sh made.
+# SLAYER_GPU_SANITIZER=1 instead runs the conformance cases under compute-sanitizer, where it is installed.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [ -x node ]; then # a pack: everything lies side by side
+  node=./node main=gpu.js addon=$PWD/slayer_cuda.node out=results
+else
+  cd ../..
+  node=node main=bench/dist/gpu.js addon=$PWD/packages/backend-cuda/build/Release/slayer_cuda.node out=bench/results
+fi
+case "${1-}" in '' | -*) ;; *) out=$1; shift ;; esac
+for needed in "$main" "$addon" "$(dirname "$addon")/kernels"; do
+  [ -e "$needed" ] || { echo "tools/gpu/run.sh: there is no $needed; run pnpm build, pnpm build:native and pnpm build:kernels" >&2; exit 1; }
+done
+export SLAYER_CUDA_ADDON=$addon
+mkdir -p "$out"
+nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv || echo "nvidia-smi does not run" >&2
+
+if [ -n "${SLAYER_GPU_SANITIZER-}" ]; then
+  for tool in memcheck racecheck synccheck; do
+    echo "== compute-sanitizer $tool"
+    SLAYER_CUDA_SYNC=1 compute-sanitizer --tool "$tool" --error-exitcode 3 "$node" "$main" --parts conformance
+  done
+  exit 0
+fi
+
+# With synchronous launches a kernel that fails is named; conformance alone, so that times mean something.
+status=0
+SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
+"$node" "$main" --out "$out" "$@" || status=$?
+exit "$status"
