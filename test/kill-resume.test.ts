@@ -67,7 +67,7 @@ function lineCount(file: string): number {
 async function curve(run: string): Promise<unknown[]> {
   const lines = (await readFile(join(dir, run, "metrics.jsonl"), "utf8")).trimEnd().split("\n");
   return lines.map((line) => {
-    const { seconds: _, tokens_per_second: __, ...rest } = JSON.parse(line) as Record<string, unknown>;
+    const { seconds: _, tokens_per_second: __, mfu: ___, ...rest } = JSON.parse(line) as Record<string, unknown>;
     return rest;
   });
 }

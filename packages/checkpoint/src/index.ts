@@ -1,6 +1,7 @@
 /** Hugging Face checkpoint directories: safetensors by range, streaming writer, config.json, provenance. */
 export { Checkpoint } from "./checkpoint.js";
 export { editConfig, parseConfig } from "./config.js";
+export { readJson } from "./json.js";
 export type { ModelConfig, RopeConfig } from "./config.js";
 export { checkFreeSpace, withOutputDirectory, writeFileAtomic } from "./directory.js";
 export { byteSize, decodeToF32, encodeFromF32, isFloatDtype } from "./dtype.js";

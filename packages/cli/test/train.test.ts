@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Interrupted } from "@slayer/cli";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -61,6 +61,9 @@ describe("slayer train", () => {
     const inspected = await slayer(["inspect", result.model, "--json"]);
     expect(inspected.code, inspected.stderr).toBe(0);
     expect(stderr).toContain("of them trained");
+    expect(stderr).toContain("decay        0.1 on 7 matrices; none on 3 norms and biases");
+    expect(stderr).toMatch(/whole run {4}6 steps, .* until \d{4}-\d\d-\d\d/);
+    expect(readFileSync("runs/a/report.html", "utf8")).toContain("Training loss");
   });
 
   it("--dry-run trains nothing and predicts memory, FLOPs and time", async () => {
@@ -79,10 +82,29 @@ describe("slayer train", () => {
     };
     const { total, ...parts } = memory;
     expect(Object.values(parts).reduce((a, b) => a + b, 0)).toBe(total);
-    expect(memory.moments).toBe(8 * trainable);
+    expect(memory.moments).toBe(2 * memory.gradients!);
+    expect(memory.gradients).toBeGreaterThanOrEqual(4 * trainable);
     expect(modelFlops).toBeGreaterThan(0);
     expect(seconds).toBeGreaterThan(0);
     expect(() => readFileSync("runs/a/recipe.json")).toThrow("ENOENT");
+  });
+
+  it("--dry-run needs no weights: the model's config.json, or geometry in the recipe", async () => {
+    rmSync("model/model.safetensors");
+    const shown = await slayer(["train", "recipe.yaml", "--dry-run"]);
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(shown.stdout).toContain("planned from model/config.json");
+    const config = readFileSync("model/config.json", "utf8");
+    const given = ["--set", "model=elsewhere", "--set", "trainable=provenance"];
+    const geometry = ["--set", `geometry={config: ${config}, new_blocks: [1, 2]}`];
+    const { code, stdout } = await slayer(["train", "recipe.yaml", "--dry-run", "--json", ...given, ...geometry]);
+    expect(code).toBe(0);
+    const blocks = JSON.parse(stdout) as { trainable: number; parameters: number; geometry: string };
+    // Four blocks of 16 wide (attention 16·16·2 + 16·8·2, mlp 3·16·32, norms 2·16), embedding 648·16, final norm 16.
+    expect(blocks).toMatchObject({ trainable: 2 * 2336, parameters: 4 * 2336 + 648 * 16 + 16 });
+    const none = await slayer(["train", "recipe.yaml", "--dry-run", "--set", "model=elsewhere"]);
+    expect(none.code).toBe(2);
+    expect(none.stderr).toContain("a dry run without it needs the recipe's 'geometry'");
   });
 
   it("interrupted: exit 130, and --resume continues to the end of the same curve", async () => {

@@ -1,18 +1,18 @@
 import {
-  accumulate,
   adamw,
   add,
   clear,
   clipFactor,
-  differentiate,
+  copy,
   Graph,
+  type Plan,
   Program,
   type Store,
   sumOfSquares,
-  type DifferentiateOptions,
   type Tensor,
   type TensorType,
 } from "@slayer/tensor";
+import { type NamedType, type ParameterGroup, parameterGroups } from "./groups.js";
 
 export interface AdamWOptions {
   betas: readonly [number, number];
@@ -21,19 +21,17 @@ export interface AdamWOptions {
   weightDecay: number;
   /** Bound on the global gradient norm; 0: none. */
   clip: number;
+  /** Other groups than matrices and the rest; see `parameterGroups`. */
+  groups?: readonly ParameterGroup[];
+  /** The model computes with bf16 copies of the parameters; the f32 masters are what is updated and kept. */
+  working?: "bf16";
 }
-
-export type NamedType = TensorType & { readonly name: string };
-
-/** The two ranges in which trainable tensors lie: those that are decayed and those that are not. */
-const GROUPS = ["decay", "no_decay"] as const;
-const groupOf = (type: TensorType) => (type.shape.length >= 2 ? "decay" : "no_decay");
 
 /** The tensors kept beside each trainable parameter; each kind lies in flat ranges of its own. */
 const KINDS = ["gradient", "adamw.m", "adamw.v"] as const;
 
-/** Name in the store of what is kept beside a parameter: its gradient or a moment of AdamW. */
-export function companionName(kind: (typeof KINDS)[number], parameter: string): string {
+/** Name in the store of what is kept beside a parameter: its gradient, a moment of AdamW, or its f32 master. */
+export function companionName(kind: (typeof KINDS)[number] | "master", parameter: string): string {
   return `${kind}.of.${parameter}`;
 }
 
@@ -42,104 +40,169 @@ export function companionName(kind: (typeof KINDS)[number], parameter: string): 
  * that an update is one launch over flat ranges however many tensors there are.
  */
 export class AdamW {
-  /** Holds the trainable parameters (under their own names), gradients and moments. */
+  /** Holds the trainable parameters (under their own names), gradients, moments, and masters where those differ. */
   readonly store: Store;
   readonly trainable: readonly NamedType[];
-  readonly #update: Program;
-  readonly #betas: readonly [number, number];
+  readonly groups: readonly ParameterGroup[];
+  /** Elements of all ranges of one kind, padding included. */
+  readonly elements: number;
+  readonly #options: AdamWOptions;
+  readonly #programs: Programs;
 
   private constructor(
     store: Store,
     trainable: readonly NamedType[],
-    update: Program,
-    betas: readonly [number, number],
+    groups: readonly ParameterGroup[],
+    elements: number,
+    options: AdamWOptions,
+    programs: Programs,
   ) {
     this.store = store;
     this.trainable = trainable;
-    this.#update = update;
-    this.#betas = betas;
+    this.groups = groups;
+    this.elements = elements;
+    this.#options = options;
+    this.#programs = programs;
   }
 
   /** Adds parameters, gradients and moments to `store`, zeroed: load the parameters afterwards. */
   static async create(store: Store, trainable: readonly NamedType[], options: AdamWOptions): Promise<AdamW> {
     if (trainable.length === 0) throw new RangeError("AdamW: nothing is trainable");
-    const lengths = new Map<string, number>();
-    for (const group of GROUPS) {
-      const members = trainable.filter((type) => groupOf(type) === group);
-      if (members.length === 0) continue;
-      const length = store.addRange(members, `parameter.${group}`);
-      for (const kind of KINDS) {
-        store.addRange(
-          members.map((type) => ({ ...type, name: companionName(kind, type.name) })),
-          `${kind}.${group}`,
-        );
-      }
-      lengths.set(group, length);
-    }
+    const { weightDecay, working } = options;
+    const groups = options.groups ?? parameterGroups(trainable, { lr: 1, weightDecay });
+    const lengths = groups.map(({ name, parameters }) => {
+      const range = (kind: string, types: NamedType[]) => store.addRange(types, `${kind}.${name}`);
+      const companions = (kind: Parameters<typeof companionName>[0]) =>
+        parameters.map((type) => ({ ...type, name: companionName(kind, type.name) }));
+      const length = range(
+        "parameter",
+        parameters.map((type) => ({ ...type, ...(working && { dtype: working }) })),
+      );
+      if (working) range("master", companions("master"));
+      for (const kind of KINDS) range(kind, companions(kind));
+      return length;
+    });
     const dtype = trainable[0]!.dtype;
-    const graph = new Graph();
-    const outputs = recordUpdate(graph, lengths, dtype, options);
-    const update = await Program.compile(graph, outputs, store);
-    return new AdamW(store, trainable, update, options.betas);
+    const programs = {
+      norm: await Program.compile(...recordNorm(groups, lengths, dtype, options.clip), store),
+      update: await Program.compile(recordUpdate(groups, lengths, dtype, options), {}, store),
+      discard: await Program.compile(recordDiscard(groups, lengths, dtype), {}, store),
+      round: working && (await Program.compile(recordRounding(groups, lengths, dtype), {}, store)),
+    };
+    const elements = lengths.reduce((a, b) => a + b, 0);
+    return new AdamW(store, trainable, groups, elements, options, programs);
   }
 
-  /**
-   * One optimizer step with the accumulated gradients times `scale` (1 / scored tokens), which are zero afterwards. `step`
-   * counts from 0. Resolves to the gradient norm before clipping.
-   */
+  /** What one step runs. */
+  get plans(): readonly Plan[] {
+    return [this.#programs.norm.plan, this.#programs.update.plan];
+  }
+
+  /** Name in the store of the values that are updated and kept: the parameter itself, or its f32 master. */
+  masterName(parameter: string): string {
+    return this.#options.working ? companionName("master", parameter) : parameter;
+  }
+
+  /** Rounds the masters into the working copies, after they were written from outside. Without masters, nothing. */
+  async roundMasters(): Promise<void> {
+    await this.#programs.round?.run();
+  }
+
+  /** Norm of the accumulated gradients times `scale` (1 / scored tokens), before clipping. Changes nothing. */
+  async norm(scale: number): Promise<number> {
+    await this.#programs.norm.run({ scale: this.#values([scale]) });
+    return (await this.#programs.norm.read("norm"))[0]!;
+  }
+
+  /** One update with the gradients as `norm` scaled and clipped them; they are zero afterwards. `step` counts from 0. */
+  async update(step: number, lr: number): Promise<void> {
+    const { norm, update } = this.#programs;
+    const [beta1, beta2] = this.#options.betas;
+    const factor = await norm.read("factor");
+    const steps = this.groups.map(({ name, lrScale }) => [
+      `step.${name}`,
+      this.#values([lr * lrScale, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)]),
+    ]);
+    await update.run({ factor, ...(Object.fromEntries(steps) as Record<string, Float32Array>) });
+  }
+
+  /** `norm` and `update` in one. Resolves to the gradient norm before clipping. */
   async step(step: number, lr: number, scale: number): Promise<number> {
-    const [beta1, beta2] = this.#betas;
-    const corrections = [lr, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)];
-    const array = this.trainable[0]!.dtype === "f64" ? Float64Array : Float32Array;
-    await this.#update.run({ step: array.from(corrections), scale: array.of(scale) });
-    return (await this.#update.read("norm"))[0]!;
+    const norm = await this.norm(scale);
+    await this.update(step, lr);
+    return norm;
+  }
+
+  /** Forgets the accumulated gradients. */
+  async discard(): Promise<void> {
+    await this.#programs.discard.run();
+  }
+
+  /** Frees the programs' own memory; what lies in the store is the store's. */
+  free(): void {
+    for (const program of Object.values(this.#programs)) program?.free();
+  }
+
+  #values(values: number[]): Float32Array | Float64Array {
+    return this.trainable[0]!.dtype === "f64" ? Float64Array.from(values) : Float32Array.from(values);
   }
 }
 
-/**
- * Records into the graph of a forward pass that the gradients of `loss` with respect to the trainable parameters are
- * added to those already accumulated. Every trainable parameter must have one.
- */
-export function accumulateGradients(
-  loss: Tensor,
-  trainable: readonly NamedType[],
-  options: DifferentiateOptions = {},
-): void {
-  const { graph } = loss;
-  const parameters = trainable.map(({ name }) => {
-    const parameter = graph.persistent.get(name);
-    if (!parameter) throw new Error(`the graph does not use the trainable parameter '${name}'`);
-    return parameter;
-  });
-  differentiate(loss, parameters, options).forEach((gradient, i) => {
-    const { name, shape, dtype } = trainable[i]!;
-    if (!gradient) throw new Error(`the loss does not depend on '${name}'`);
-    accumulate(graph.state(companionName("gradient", name), shape, dtype), gradient);
-  });
+interface Programs {
+  norm: Program;
+  update: Program;
+  discard: Program;
+  round: Program | undefined;
+}
+
+type DType = TensorType["dtype"];
+
+function recordNorm(
+  groups: readonly ParameterGroup[],
+  lengths: readonly number[],
+  dtype: DType,
+  clip: number,
+): [Graph, { norm: Tensor; factor: Tensor }] {
+  const graph = new Graph();
+  const squares = groups
+    .map(({ name }, i) => sumOfSquares(graph.state(`gradient.${name}`, [lengths[i]!], dtype)))
+    .reduce((a, b) => add(a, b));
+  return [graph, clipFactor(squares, graph.input("scale", [1], dtype), clip)];
 }
 
 function recordUpdate(
-  graph: Graph,
-  lengths: ReadonlyMap<string, number>,
-  dtype: TensorType["dtype"],
-  options: AdamWOptions,
-): { norm: Tensor } {
-  const step = graph.input("step", [3], dtype);
-  const scale = graph.input("scale", [1], dtype);
-  const groups = [...lengths].map(([group, length]) => ({
-    group,
-    parameter: graph.parameter(`parameter.${group}`, [length], dtype),
-    gradient: graph.state(`gradient.${group}`, [length], dtype),
-    m: graph.state(`adamw.m.${group}`, [length], dtype),
-    v: graph.state(`adamw.v.${group}`, [length], dtype),
-  }));
-  const squares = groups.map(({ gradient }) => sumOfSquares(gradient)).reduce((a, b) => add(a, b));
-  const { norm, factor } = clipFactor(squares, scale, options.clip);
-  const [beta1, beta2] = options.betas;
-  for (const { group, ...operands } of groups) {
-    const weightDecay = group === "decay" ? options.weightDecay : 0;
-    adamw({ ...operands, factor, step }, { beta1, beta2, eps: options.eps, weightDecay });
-    clear(operands.gradient);
-  }
-  return { norm };
+  groups: readonly ParameterGroup[],
+  lengths: readonly number[],
+  dtype: DType,
+  { betas: [beta1, beta2], eps, working }: AdamWOptions,
+): Graph {
+  const graph = new Graph();
+  const factor = graph.input("factor", [1], dtype);
+  groups.forEach(({ name, weightDecay }, i) => {
+    const shape = [lengths[i]!];
+    const parameter = graph.parameter(`${working ? "master" : "parameter"}.${name}`, shape, dtype);
+    const gradient = graph.state(`gradient.${name}`, shape, dtype);
+    const m = graph.state(`adamw.m.${name}`, shape, dtype);
+    const v = graph.state(`adamw.v.${name}`, shape, dtype);
+    const step = graph.input(`step.${name}`, [3], dtype);
+    adamw({ parameter, gradient, m, v, factor, step }, { beta1, beta2, eps, weightDecay });
+    if (working) copy(graph.parameter(`parameter.${name}`, shape, working), parameter);
+    clear(gradient);
+  });
+  return graph;
+}
+
+function recordDiscard(groups: readonly ParameterGroup[], lengths: readonly number[], dtype: DType): Graph {
+  const graph = new Graph();
+  groups.forEach(({ name }, i) => clear(graph.state(`gradient.${name}`, [lengths[i]!], dtype)));
+  return graph;
+}
+
+function recordRounding(groups: readonly ParameterGroup[], lengths: readonly number[], dtype: DType): Graph {
+  const graph = new Graph();
+  groups.forEach(({ name }, i) => {
+    const master = graph.parameter(`master.${name}`, [lengths[i]!], dtype);
+    copy(graph.parameter(`parameter.${name}`, [lengths[i]!], "bf16"), master);
+  });
+  return graph;
 }

@@ -1,3 +1,5 @@
-export { accumulateGradients, AdamW, companionName, type AdamWOptions, type NamedType } from "./adamw.js";
+export { accumulateGradients } from "./accumulate-gradients.js";
+export { AdamW, companionName, type AdamWOptions } from "./adamw.js";
+export { type GroupRule, type NamedType, parameterGroups, type ParameterGroup } from "./groups.js";
 export { matchesPattern, selectParameters } from "./patterns.js";
-export { learningRate, warmupSteps, type Schedule } from "./schedule.js";
+export { decaySteps, learningRate, warmupSteps, type Schedule } from "./schedule.js";

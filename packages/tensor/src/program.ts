@@ -1,7 +1,7 @@
-import { BackendError, type Backend, type Buffer, type Executable } from "./backend.js";
+import { BackendError, type Backend, type Bindings, type Buffer, type Executable, type Region } from "./backend.js";
 import { decode, encode, isOf, type TypedArray } from "./dtype.js";
 import type { Graph, Tensor } from "./graph.js";
-import { makePlan, type Operand, type Plan } from "./plan.js";
+import { makePlan, type Operand, type Plan, type Step } from "./plan.js";
 import { byteLength, formatType, size } from "./shape.js";
 import { Store } from "./store.js";
 
@@ -11,14 +11,16 @@ export class Program {
   readonly #backend: Backend;
   readonly #arena: Buffer;
   readonly #inputs: Buffer;
+  readonly #persistent: readonly Region[];
   readonly #executable: Executable;
 
-  private constructor(backend: Backend, executable: Executable, arena: Buffer, inputs: Buffer) {
+  private constructor(backend: Backend, executable: Executable, { arena, inputs, persistent }: Bindings) {
     this.plan = executable.plan;
     this.#backend = backend;
     this.#executable = executable;
     this.#arena = arena;
     this.#inputs = inputs;
+    this.#persistent = persistent;
   }
 
   /**
@@ -40,8 +42,14 @@ export class Program {
     const persistent = plan.persistent.map((t) => (all.find((s) => s.has(t.name)) ?? all[0]!).region(t.name, t));
     const arena = backend.allocate(plan.arenaBytes);
     const inputs = backend.allocate(plan.inputBytes);
-    const executable = await backend.prepare(plan, { arena, inputs, persistent });
-    return new Program(backend, executable, arena, inputs);
+    const bindings = { arena, inputs, persistent };
+    return new Program(backend, await backend.prepare(plan, bindings), bindings);
+  }
+
+  /** These steps of the plan alone, over the same memory, to measure them. It has nothing of its own that wants freeing. */
+  async part(steps: readonly Step[]): Promise<Program> {
+    const bindings = { arena: this.#arena, inputs: this.#inputs, persistent: this.#persistent };
+    return new Program(this.#backend, await this.#backend.prepare({ ...this.plan, steps }, bindings), bindings);
   }
 
   /** Writes the given inputs (the others keep their values) and runs the plan once. */

@@ -22,7 +22,8 @@ import { TrainingError } from "./errors.js";
 export async function exportModel(
   base: Checkpoint,
   store: Store,
-  trained: ReadonlySet<string>,
+  /** Name of each trained tensor, and where the store holds its values. */
+  trained: ReadonlyMap<string, string>,
   outDir: string,
   card: string,
 ): Promise<void> {
@@ -32,8 +33,9 @@ export async function exportModel(
     const writer = await CheckpointWriter.create(dir, specs);
     try {
       for (const { name, dtype } of specs) {
-        if (trained.has(name)) {
-          const values = (await store.read(name)) as Float32Array;
+        const inStore = trained.get(name);
+        if (inStore !== undefined) {
+          const values = (await store.read(inStore)) as Float32Array;
           if (!values.every((value) => Number.isFinite(value))) {
             throw new TrainingError(
               `${name} holds values that are not finite; no model is written. A lower lr may help`,

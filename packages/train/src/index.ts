@@ -1,6 +1,6 @@
 export { InterruptedError, RecipeError, TrainingError } from "./errors.js";
-export type { TrainOptions, TrainResult } from "./loop.js";
-export { readMetrics, type EvalMetrics, type Metrics, type StepMetrics } from "./metrics.js";
+export type { Measured, TrainOptions, TrainResult } from "./loop.js";
+export { readMetrics, type EvalMetrics, type Metrics, type SkippedStep, type StepMetrics } from "./metrics.js";
+export type { Prediction } from "./predict.js";
 export { checkRecipe, parseRecipe, type Recipe } from "./recipe.js";
-export type { Prediction } from "./step.js";
 export { dryRun, train } from "./train.js";

@@ -1,27 +1,32 @@
 import { join } from "node:path";
-import type { Checkpoint } from "@slayer/checkpoint";
-import type { Batch, Tokenizer } from "@slayer/data";
+import type { Tokenizer } from "@slayer/data";
 import { perplexity } from "@slayer/eval";
-import { forwardInputs } from "@slayer/model";
-import { type AdamW, learningRate } from "@slayer/optim";
-import type { Program, Store } from "@slayer/tensor";
+import { LossWatch, saveAnomaly } from "./anomaly.js";
 import { heldOutIds, type TrainingData } from "./corpus.js";
 import { InterruptedError, TrainingError } from "./errors.js";
 import { exportModel } from "./export.js";
-import { appendMetrics, type EvalMetrics, type StepMetrics, truncateMetrics } from "./metrics.js";
+import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
+import type { OpenModel } from "./model.js";
+import { accumulateStep, applyStep, type Gradients } from "./one-step.js";
+import type { Prediction } from "./predict.js";
 import type { Recipe } from "./recipe.js";
-import { restoreState, saveState, type TrainingState } from "./state.js";
-import type { Prediction, StepShape } from "./step.js";
+import { RunLog } from "./run-log.js";
+import { CheckpointSaver } from "./saver.js";
+import type { Setup } from "./setup.js";
+import { restoreState, type TrainingState } from "./state.js";
 
 export interface TrainOptions {
   /** Go on from the newest checkpoint in the run's directory. */
   resume?: boolean;
   /** Replace an existing run. */
   overwrite?: boolean;
+  /** Measure the device for a moment, to predict the time of a step and to count MFU. */
+  measure?: boolean;
   /** After it is aborted the current step is finished, the state saved, and the call rejects with InterruptedError. */
   signal?: AbortSignal;
   onPlan?: (prediction: Prediction & { steps: number; firstStep: number }) => void;
-  onStep?: (metrics: StepMetrics, steps: number) => void;
+  /** Training waits for a promise. */
+  onStep?: (metrics: StepMetrics, steps: number) => unknown;
   onEval?: (metrics: EvalMetrics) => void;
   warn?: (message: string) => void;
 }
@@ -30,123 +35,155 @@ export interface TrainResult {
   /** The trained model, a Hugging Face directory. */
   model: string;
   steps: number;
+  /** Steps that made no update. */
+  skipped: number;
   tokens: number;
   finalLoss: number | null;
   seconds: number;
+  predicted: Prediction;
+  measured: Measured;
+}
+
+/** What a run took, to be held against what was predicted. */
+export interface Measured {
+  /** Median of the steps, null if there was none. */
+  secondsPerStep: number | null;
+  /** The most that was allocated on the device, bytes. */
+  memory: number;
+  /** The most memory that the process held, bytes. */
+  processMemory: number;
 }
 
 /** Everything a run consists of, ready. */
 export interface RunParts {
-  recipe: Recipe;
-  options: TrainOptions;
-  checkpoint: Checkpoint;
-  store: Store;
-  optimizer: AdamW;
-  /** One micro-batch forward and backward. */
-  program: Program;
-  shape: StepShape;
-  tokenizer: Tokenizer;
-  data: TrainingData;
+  readonly recipe: Recipe;
+  readonly options: TrainOptions;
+  readonly model: OpenModel;
+  readonly setup: Setup;
+  readonly tokenizer: Tokenizer;
+  readonly data: TrainingData;
+  readonly prediction: Prediction;
+  /** Bytes allocated on the device so far, at most. */
+  readonly peakMemory: () => number;
 }
 
+/** In a row: then the run has lost its way and stops whatever the recipe says. */
+const MOST_SKIPPED = 10;
+
 /** Steps from where the run stands to its end; saves, evaluates, and exports the model. */
-export async function runLoop(parts: RunParts, prediction: Prediction): Promise<TrainResult> {
-  const { recipe, options, checkpoint, store, optimizer, data } = parts;
+export async function runLoop(parts: RunParts): Promise<TrainResult> {
+  const { recipe, options, model, setup, data, prediction } = parts;
   const { signal, warn = () => {} } = options;
-  const metricsFile = join(recipe.out, "metrics.jsonl");
   const checkpoints = join(recipe.out, "checkpoints");
   const steps = data.steps(recipe);
   const started = performance.now();
 
-  const restored = options.resume ? await restoreState(checkpoints, optimizer, warn) : null;
-  let state: TrainingState = restored ?? { step: 0, tokens: 0, position: data.batches().position() };
+  const restored = options.resume ? await restoreState(checkpoints, setup.optimizer, warn) : null;
+  let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: data.batches().position() };
   const batches = data.batches(state.position);
-  await truncateMetrics(metricsFile, state.step);
+  const log = await RunLog.open(recipe.out, state.step);
+  const before = await readMetrics(join(recipe.out, "metrics.jsonl"));
+  const watch = new LossWatch(recipe.anomalies.loss_rise, before.flatMap(lossOf));
+  const saver = new CheckpointSaver(checkpoints, setup.optimizer, recipe.checkpoint?.keep ?? 1, warn);
   options.onPlan?.({ ...prediction, steps, firstStep: state.step });
 
-  const keep = recipe.checkpoint?.keep ?? 1;
-  const save = () => saveState(checkpoints, optimizer, state, keep);
   const evaluate = await prepareEvaluation(parts);
-  let finalLoss: number | null = null;
-  while (state.step < steps) {
-    const metrics = await oneStep(parts, () => batches.next(), state, steps);
-    finalLoss = metrics.loss;
-    state = { step: metrics.step, tokens: metrics.tokens, position: batches.position() };
-    await appendMetrics(metricsFile, metrics);
-    options.onStep?.(metrics, steps);
-    const last = state.step === steps;
-    if (recipe.eval && (last || state.step % recipe.eval.every === 0)) {
-      const held = { step: state.step, eval: await evaluate() };
-      await appendMetrics(metricsFile, held);
-      options.onEval?.(held);
+  const seconds: number[] = [];
+  let finalLoss = before.flatMap(lossOf).at(-1) ?? null;
+  let skippedInARow = 0;
+  try {
+    while (state.step < steps) {
+      const gradients = await accumulateStep(parts, () => batches.next());
+      const problem = problemOf(gradients, watch);
+      const tokens = state.tokens + recipe.batch.sequences * recipe.sequence_length;
+      if (problem === null) {
+        const metrics = await applyStep(parts, gradients, state, steps);
+        watch.add(metrics.loss);
+        finalLoss = metrics.loss;
+        seconds.push(metrics.seconds);
+        state = { ...state, step: metrics.step, tokens, position: batches.position() };
+        await log.add(metrics);
+        await options.onStep?.(metrics, steps);
+        skippedInARow = 0;
+      } else {
+        const skipped = await skip(parts, gradients, problem, state, tokens, ++skippedInARow, saver);
+        state = { step: skipped.step, skipped: state.skipped + 1, tokens, position: batches.position() };
+        await log.add(skipped);
+      }
+      const last = state.step === steps;
+      if (recipe.eval && (last || state.step % recipe.eval.every === 0)) {
+        const held = { step: state.step, eval: await evaluate() };
+        await log.add(held);
+        options.onEval?.(held);
+      }
+      if (signal?.aborted && !last) {
+        await saver.saveNow(state);
+        throw new InterruptedError(`stopped after step ${state.step} of ${steps}; --resume goes on from there`);
+      }
+      if (!last && recipe.checkpoint && state.step % recipe.checkpoint.every === 0) await saver.save(state);
     }
-    if (last || (recipe.checkpoint && state.step % recipe.checkpoint.every === 0)) await save();
-    if (signal?.aborted && !last) {
-      await save();
-      throw new InterruptedError(`stopped after step ${state.step} of ${steps}; --resume goes on from there`);
-    }
+    await saver.saveNow(state);
+  } finally {
+    await saver.settled();
   }
-  const model = join(recipe.out, "model");
-  const names = new Set(optimizer.trainable.map(({ name }) => name));
+  const names = new Map(setup.optimizer.trainable.map(({ name }) => [name, setup.optimizer.masterName(name)]));
+  const out = join(recipe.out, "model");
   const card = `# ${recipe.out}\n\nPost-trained by Slayer from ${recipe.model}: ${steps} steps, ${state.tokens} tokens, ${names.size} trained tensors.\n`;
-  await exportModel(checkpoint, store, names, model, card);
-  return { model, steps, tokens: state.tokens, finalLoss, seconds: (performance.now() - started) / 1000 };
+  await exportModel(model.checkpoint, setup.store, names, out, card);
+  const measured = {
+    secondsPerStep: seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? null,
+    memory: parts.peakMemory(),
+    processMemory: process.resourceUsage().maxRSS * 1024,
+  };
+  const { skipped, tokens } = state;
+  const result = { model: out, steps, skipped, tokens, finalLoss, seconds: (performance.now() - started) / 1000 };
+  await log.finish({ ...result, predicted: prediction, measured });
+  return { ...result, predicted: prediction, measured };
 }
 
-/** One optimizer step: gradients of all micro-batches, weighted by their scored tokens, then AdamW. */
-async function oneStep(
-  { recipe, checkpoint, program, optimizer, shape }: RunParts,
-  nextBatch: () => Batch | null,
-  before: TrainingState,
-  steps: number,
-): Promise<StepMetrics> {
-  const started = performance.now();
-  const { sequences, micro = sequences } = recipe.batch;
-  let nll = 0;
-  let scored = 0;
-  for (let i = 0; i < sequences / micro; i++) {
-    const batch = nextBatch();
-    if (!batch) throw new TrainingError("the data ended before the run did");
-    const { inputIds, positions, targets, segments: segmentIds } = batch;
-    const inputs = forwardInputs(checkpoint.config, inputIds, { ...shape, positions, segmentIds });
-    await program.run({ ...inputs, targets });
-    nll += (await program.read("loss"))[0]!;
-    scored += targets.reduce((n, target) => n + Number(target >= 0), 0);
-  }
-  const loss = nll / scored;
-  const step = before.step + 1;
-  if (!Number.isFinite(loss)) {
+const lossOf = (line: Metrics): number[] => ("loss" in line ? [line.loss] : []);
+
+function problemOf({ loss, norm }: Gradients, watch: LossWatch): string | null {
+  return watch.problem(loss) ?? (Number.isFinite(norm) ? null : `the gradient norm is ${norm}`);
+}
+
+/** Saves the batch of a step that went wrong; then forgets its gradients, or stops the run as the recipe says. */
+async function skip(
+  { recipe, setup, options }: RunParts,
+  { seen, norm }: Gradients,
+  problem: string,
+  state: TrainingState,
+  tokens: number,
+  inARow: number,
+  saver: CheckpointSaver,
+): Promise<SkippedStep> {
+  const step = state.step + 1;
+  const file = await saveAnomaly(join(recipe.out, "anomalies"), step, problem, norm, seen);
+  if (recipe.anomalies.action === "stop" || inARow > MOST_SKIPPED) {
+    if (state.step > 0) await saver.saveNow(state);
+    const row = inARow > MOST_SKIPPED ? `, the ${inARow}th in a row` : "";
     throw new TrainingError(
-      `the loss of step ${step} is ${loss}; the last checkpoint is unharmed. A lower lr may help`,
+      `step ${step}: ${problem}${row}; its batch is in ${file}, and the state before it is saved. ` +
+        "A lower lr may help; anomalies.action: skip leaves such steps out",
     );
   }
-  const lr = learningRate(recipe.schedule, recipe.optimizer.lr, before.step, steps);
-  const norm = await optimizer.step(before.step, lr, 1 / scored);
-  if (!Number.isFinite(norm)) {
-    throw new TrainingError(`the gradient norm of step ${step} is ${norm}; the last checkpoint is unharmed`);
-  }
-  const tokens = sequences * shape.length;
-  const seconds = (performance.now() - started) / 1000;
-  return {
-    step,
-    loss,
-    lr,
-    grad_norm: norm,
-    tokens: before.tokens + tokens,
-    tokens_per_second: tokens / seconds,
-    seconds,
-  };
+  options.warn?.(`step ${step} is left out: ${problem}; its batch is in ${file}`);
+  await setup.optimizer.discard();
+  return { step, skipped: problem, tokens };
 }
 
 /** Tokenizes the held-out files once; the returned function gives each one's nats per token for the weights as they stand. */
-async function prepareEvaluation({ recipe, checkpoint, store, tokenizer }: RunParts) {
+async function prepareEvaluation({ recipe, model, setup, tokenizer }: RunParts) {
   const files = await Promise.all(
     (recipe.eval?.perplexity ?? []).map(async (path) => ({ path, ...(await heldOutIds(path, tokenizer)) })),
   );
   return async (): Promise<Record<string, number>> => {
     const losses: Record<string, number> = {};
     for (const { path, ids, bytes } of files) {
-      const result = await perplexity(checkpoint.config, store, ids, { sequenceLength: recipe.sequence_length, bytes });
+      const result = await perplexity(model.config, setup.store, ids, {
+        sequenceLength: recipe.sequence_length,
+        bytes,
+      });
       losses[path] = result.nats_per_token;
     }
     return losses;

@@ -17,6 +17,15 @@ export interface StepMetrics {
   tokens_per_second: number;
   /** Duration of the step. */
   seconds: number;
+  /** Share of the device's fastest matrix product that the model's own arithmetic reaches; only where that was measured. */
+  mfu?: number;
+}
+
+/** A step without an update, and why. */
+export interface SkippedStep {
+  step: number;
+  skipped: string;
+  tokens: number;
 }
 
 /** Held-out losses after a step, nats per token by file. */
@@ -25,7 +34,7 @@ export interface EvalMetrics {
   eval: Record<string, number>;
 }
 
-export type Metrics = StepMetrics | EvalMetrics;
+export type Metrics = StepMetrics | SkippedStep | EvalMetrics;
 
 /** Appends one line to metrics.jsonl. */
 export async function appendMetrics(file: string, metrics: Metrics): Promise<void> {

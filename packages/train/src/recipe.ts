@@ -13,10 +13,24 @@ const dataSource = z.strictObject({
   weight: z.number().positive().optional(),
 });
 
+/** Some of the trainable parameters, by patterns on whole path segments, with their own settings. */
+const parameterGroup = z.strictObject({
+  parameters: z.array(z.string().min(1)).min(1),
+  lr: rate.optional(),
+  weight_decay: rate.optional(),
+});
+
 /** A training recipe, as `recipe.yaml` holds it; unknown keys are errors. Defaults are the paper's where it states them. */
 const recipeSchema = z.strictObject({
   /** Hugging Face directory of the model to start from. */
   model: z.string().min(1),
+  /** For a dry run without the model: its config.json, and which of its blocks surgery adds or updates. */
+  geometry: z
+    .strictObject({
+      config: z.record(z.string(), z.json()),
+      new_blocks: z.array(z.int().nonnegative()).default([]),
+    })
+    .optional(),
   stage: z.enum(["cpt", "sft"]).default("cpt"),
   /** What is trained: `provenance` (the new and updated blocks), `all`, or patterns on whole path segments. */
   trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
@@ -37,14 +51,21 @@ const recipeSchema = z.strictObject({
       betas: z.tuple([rate.lt(1), rate.lt(1)]).default([0.9, 0.95]),
       eps: rate.min(1e-30).default(1e-8),
       weight_decay: rate.default(0.1),
+      /** Each trainable parameter must fall under exactly one. Default: all alike. */
+      groups: z.array(parameterGroup).min(1).optional(),
     })
     .prefault({}),
   schedule: z
     .strictObject({
-      name: z.enum(["cosine", "linear", "constant"]).default("cosine"),
+      name: z.enum(["cosine", "linear", "constant", "wsd"]).default("cosine"),
+      /** A share of all steps below 1, or a number of steps. */
       warmup: rate.default(0.02),
+      /** Learning rate at the end. */
       final: rate.default(0),
+      /** wsd: the last steps, in which the rate falls; a share or a number. */
+      decay: rate.optional(),
     })
+    .refine(({ name, decay }) => decay === undefined || name === "wsd", "schedule.decay belongs to the schedule wsd")
     .prefault({}),
   /** Bound on the gradient norm; 0: none. */
   clip: rate.default(1),
@@ -52,6 +73,10 @@ const recipeSchema = z.strictObject({
   recompute: z.enum(["auto", "none", "block"]).default("auto"),
   eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).min(1) }).optional(),
   checkpoint: z.strictObject({ every: count, keep: count.default(3) }).optional(),
+  /** A loss or gradient that is not a number, or a loss so many nats above the median of the last 32 (0: never). */
+  anomalies: z
+    .strictObject({ action: z.enum(["stop", "skip"]).default("stop"), loss_rise: rate.default(3) })
+    .prefault({}),
   seed: z.int().nonnegative().default(1),
   /** The run's directory. */
   out: z.string().min(1),
@@ -96,9 +121,8 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
 }
 
 /** What a recipe may say but this version cannot do; it says so instead of doing something else. */
-function notBuilt({ stage, precision, data }: Recipe): string | undefined {
+function notBuilt({ stage, data }: Recipe): string | undefined {
   if (stage === "sft") return "stage: sft is not built yet; stage: cpt is";
-  if (precision === "bf16") return "precision: bf16 is not built yet; use precision: f32";
   if (new Set(data.map(({ weight }) => weight ?? 1)).size > 1) {
     return "mixing sources by weight is not built yet; leave the weights out to read all sources once per epoch";
   }

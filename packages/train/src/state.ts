@@ -12,6 +12,8 @@ import { TrainingError } from "./errors.js";
 export interface TrainingState {
   /** Optimizer steps done. */
   step: number;
+  /** Of them without an update, because something was wrong with the loss or the gradient. */
+  skipped: number;
   /** Tokens processed. */
   tokens: number;
   position: Position;
@@ -20,6 +22,7 @@ export interface TrainingState {
 const stateSchema = z.object({
   version: z.literal(1),
   step: z.int().nonnegative(),
+  skipped: z.int().nonnegative().default(0),
   tokens: z.int().nonnegative(),
   /** Checked in full by the data package when it is used. */
   position: z.looseObject({}),
@@ -31,31 +34,66 @@ const STATE_FILE = "state.json";
 const TENSORS_FILE = "model.safetensors";
 const directoryName = (step: number) => `step-${String(step).padStart(8, "0")}`;
 
-/** For each trainable parameter: its f32 master and AdamW's moments, by name in the store. */
-function savedNames(optimizer: AdamW): { name: string; shape: readonly number[] }[] {
-  return optimizer.trainable.flatMap(({ name, shape }) => [
-    { name, shape },
-    { name: companionName("adamw.m", name), shape },
-    { name: companionName("adamw.v", name), shape },
-  ]);
+/** For each trainable parameter: its f32 master and AdamW's moments, by their names in the file and in the store. */
+function savedTensors(optimizer: AdamW): { name: string; inStore: string; shape: readonly number[] }[] {
+  return optimizer.trainable.flatMap(({ name, shape }) => {
+    const [m, v] = [companionName("adamw.m", name), companionName("adamw.v", name)];
+    return [
+      { name, inStore: optimizer.masterName(name), shape },
+      { name: m, inStore: m, shape },
+      { name: v, inStore: v, shape },
+    ];
+  });
+}
+
+/** Bytes of one checkpoint's tensors. */
+export function stateBytes(optimizer: AdamW): number {
+  return savedTensors(optimizer).reduce((total, { shape }) => total + 4 * shape.reduce((a, b) => a * b, 1), 0);
+}
+
+/** Values of a checkpoint's tensors by name, one at a time. */
+export type StateReader = (name: string) => Promise<Float32Array>;
+
+/** Reads from the device when a tensor is asked for: training must wait until all are written. */
+export function reader(optimizer: AdamW): StateReader {
+  const places = new Map(savedTensors(optimizer).map(({ name, inStore }) => [name, inStore]));
+  return async (name) => (await optimizer.store.read(places.get(name)!)) as Float32Array;
+}
+
+/** Reads all tensors from the device now; training can go on meanwhile. */
+export async function snapshot(optimizer: AdamW): Promise<StateReader> {
+  const read = reader(optimizer);
+  const values = new Map<string, Float32Array>();
+  for (const { name } of savedTensors(optimizer)) values.set(name, await read(name));
+  return async (name) => {
+    const tensor = values.get(name)!;
+    values.delete(name); // written once, then no longer needed
+    return tensor;
+  };
 }
 
 /**
  * Saves the trainable parameters, their moments and `state` under `root`/step-…, atomically and with a checksum; then removes
  * all but the last `keep` such checkpoints. Frozen parameters are the base model's and are not written.
  */
-export async function saveState(root: string, optimizer: AdamW, state: TrainingState, keep: number): Promise<void> {
-  const tensors = savedNames(optimizer);
-  await withOutputDirectory(join(root, directoryName(state.step)), { overwrite: true }, async (dir) => {
+export async function saveState(
+  root: string,
+  optimizer: AdamW,
+  read: StateReader,
+  state: TrainingState,
+  keep: number,
+): Promise<void> {
+  const tensors = savedTensors(optimizer);
+  const neededBytes = stateBytes(optimizer);
+  const target = join(root, directoryName(state.step));
+  await withOutputDirectory(target, { overwrite: true, neededBytes }, async (dir) => {
     const writer = await CheckpointWriter.create(
       dir,
-      tensors.map((t) => ({ ...t, dtype: "F32" })),
+      tensors.map(({ name, shape }) => ({ name, shape, dtype: "F32" })),
       { maxShardBytes: Number.MAX_SAFE_INTEGER },
     );
     try {
-      for (const { name } of tensors) {
-        await writer.write(name, encodeFromF32((await optimizer.store.read(name)) as Float32Array, "F32"));
-      }
+      for (const { name } of tensors) await writer.write(name, encodeFromF32(await read(name), "F32"));
       await writer.finish();
     } catch (error) {
       await writer.abort();
@@ -66,6 +104,7 @@ export async function saveState(root: string, optimizer: AdamW, state: TrainingS
   });
   const old = (await savedSteps(root)).slice(keep);
   for (const step of old) await removeDirectory(root, directoryName(step));
+  await removeLeftovers(root);
 }
 
 /**
@@ -91,16 +130,19 @@ export async function restoreState(
 async function readState(dir: string, optimizer: AdamW): Promise<TrainingState> {
   const parsed = stateSchema.safeParse(JSON.parse(await readFile(join(dir, STATE_FILE), "utf8")));
   if (!parsed.success) throw new TrainingError(`${STATE_FILE}: ${z.prettifyError(parsed.error)}`);
-  const { step, tokens, position, sha256 } = parsed.data;
+  const { step, skipped, tokens, position, sha256 } = parsed.data;
   if ((await fileHash(join(dir, TENSORS_FILE))) !== sha256)
     throw new TrainingError(`${TENSORS_FILE}: checksum mismatch`);
   const files = await TensorFiles.openTensors(dir);
   try {
-    for (const { name } of savedNames(optimizer)) await optimizer.store.write(name, await files.readF32(name));
+    for (const { name, inStore } of savedTensors(optimizer)) {
+      await optimizer.store.write(inStore, await files.readF32(name));
+    }
+    await optimizer.roundMasters();
   } finally {
     await files.close();
   }
-  return { step, tokens, position: position as unknown as Position };
+  return { step, skipped, tokens, position: position as unknown as Position };
 }
 
 /** Steps of the checkpoints under `root`, newest first. */
@@ -121,6 +163,13 @@ async function removeDirectory(root: string, name: string): Promise<void> {
   await rm(doomed, { recursive: true, force: true });
   await rename(join(root, name), doomed);
   await rm(doomed, { recursive: true, force: true });
+}
+
+/** What processes that were killed while they wrote have left behind. Only one run writes here at a time. */
+async function removeLeftovers(root: string): Promise<void> {
+  for (const entry of await readdir(root)) {
+    if (/^\.step-\d+\.(partial|old|removed)/.test(entry)) await rm(join(root, entry), { recursive: true, force: true });
+  }
 }
 
 async function fileHash(file: string): Promise<string> {

@@ -1,45 +1,80 @@
 import { mkdir, readdir, readFile, realpath, rm } from "node:fs/promises";
-import { freemem } from "node:os";
+import { cpus, platform, totalmem } from "node:os";
 import { join, sep } from "node:path";
-import { Checkpoint, expectedTensors, readProvenance, writeFileAtomic } from "@slayer/checkpoint";
+import { writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
-import { AdamW, type NamedType } from "@slayer/optim";
-import { type Backend, Program, Store } from "@slayer/tensor";
+import type { Backend } from "@slayer/tensor";
 import { TrainingData } from "./corpus.js";
+import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
-import type { Recipe } from "./recipe.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
-import { type Prediction, predict, recordMicroBatch, type StepShape } from "./step.js";
-import { selectTrainable } from "./trainable.js";
+import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
+import { planRun, type Prediction } from "./predict.js";
+import { probe } from "./probe.js";
+import type { Recipe } from "./recipe.js";
+import { setUp, type Setup } from "./setup.js";
 
-/** The model and rules of a recipe, opened: what planning needs and training goes on from. */
-async function open(recipe: Recipe) {
-  const checkpoint = await Checkpoint.open(recipe.model);
-  checkpoint.validate();
-  const parameters: NamedType[] = [...expectedTensors(checkpoint.config)].map(([name, shape]) => ({
-    name,
-    shape,
-    dtype: "f32",
-  }));
-  const trainable = selectTrainable(parameters, recipe.trainable, await readProvenance(recipe.model));
-  return { checkpoint, parameters, trainable };
+/**
+ * What a run would take on a backend, exactly as planned, with the time of a step from measured rates; nothing is trained. The
+ * model's weights are not needed: its config.json is enough, or the recipe's `geometry`.
+ */
+export async function dryRun(recipe: Recipe, backend: Backend): Promise<Prediction & { geometry: string }> {
+  const model = await readGeometry(recipe);
+  const { prediction } = await planRun(recipe, model, backend, measureWith(recipe, model, backend));
+  return { ...prediction, geometry: model.from };
 }
 
-/** The step's shape with recomputation decided: `auto` recomputes only if the plan would not fit into free memory. */
-function choosePlan(
-  recipe: Recipe,
-  model: Awaited<ReturnType<typeof open>>,
-): { shape: StepShape; prediction: Prediction } {
-  const { sequences, micro = sequences } = recipe.batch;
-  const { config } = model.checkpoint;
-  const plan = (recompute: boolean) => {
-    const shape = { batch: micro, length: recipe.sequence_length, segments: recipe.packing === "documents", recompute };
-    return { shape, prediction: predict(config, model.parameters, model.trainable, shape, sequences / micro) };
-  };
-  if (recipe.recompute !== "auto") return plan(recipe.recompute === "block");
-  const full = plan(false);
-  return full.prediction.memory.total <= freemem() ? full : plan(true);
+const measureWith =
+  (recipe: Recipe, model: Geometry, backend: Backend) =>
+  (...args: [Setup["shape"], Setup["precision"]]) =>
+    probe(recipe, model, backend, ...args);
+
+/**
+ * Continued pre-training as the recipe says. The run's directory receives `recipe.json`, `environment.json`, `metrics.jsonl`,
+ * `tensorboard/`, `checkpoints/` and at the end `model/` and `summary.json`. On the backends reference and cpu a run that was
+ * killed and resumed gives the uninterrupted run's numbers bit for bit. Throws RecipeError for what the user can mend,
+ * TrainingError if the run cannot go on, InterruptedError.
+ */
+export async function train(recipe: Recipe, backend: Backend, options: TrainOptions = {}): Promise<TrainResult> {
+  const { warn = () => {} } = options;
+  const model = await openModel(recipe);
+  let setup: Setup | undefined;
+  try {
+    const tokenizer = await Tokenizer.load(recipe.model);
+    if (tokenizer.vocabSize > model.config.vocabSize) {
+      throw new RecipeError(
+        `${recipe.model}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ${model.config.vocabSize} embeddings`,
+      );
+    }
+    const measure = options.measure ? measureWith(recipe, model, backend) : undefined;
+    const { shape, precision, prediction } = await planRun(recipe, model, backend, measure);
+    checkFits(prediction, backend);
+    const data = await TrainingData.open(recipe, tokenizer, warn);
+    const meter = metered(backend);
+    setup = await setUp(recipe, model, meter.backend, shape, precision);
+    await load(model, setup, options.signal);
+    // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
+    await prepareDirectory(recipe, options);
+    await describeEnvironment(recipe, backend, prediction);
+    const parts = { recipe, options, model, setup, tokenizer, data, prediction, peakMemory: () => meter.peak() };
+    return await runLoop(parts);
+  } finally {
+    setup?.program.free();
+    setup?.optimizer.free();
+    setup?.store.free();
+    await model.checkpoint.close();
+  }
+}
+
+/** Weights, and the masters of those that are trained as copies. */
+async function load({ checkpoint }: OpenModel, { store, optimizer }: Setup, signal?: AbortSignal): Promise<void> {
+  await loadWeights(checkpoint, store, signal ? { signal } : {});
+  for (const { name } of optimizer.trainable) {
+    const master = optimizer.masterName(name);
+    if (master !== name) await store.write(master, await checkpoint.readF32(name));
+  }
+  await optimizer.roundMasters();
 }
 
 /** A plan that cannot fit is a mistake in the recipe, said before anything is allocated. */
@@ -52,52 +87,39 @@ function checkFits({ memory, recompute }: Prediction, { name, capabilities }: Ba
   );
 }
 
-/** Memory and FLOPs of a run, exactly as planned; nothing is allocated or trained. */
-export async function dryRun(recipe: Recipe): Promise<Prediction> {
-  const model = await open(recipe);
-  try {
-    return choosePlan(recipe, model).prediction;
-  } finally {
-    await model.checkpoint.close();
-  }
+/** Where the run takes place, and what it was expected to take. */
+async function describeEnvironment(recipe: Recipe, backend: Backend, prediction: Prediction): Promise<void> {
+  const environment = {
+    date: new Date().toISOString(),
+    node: process.versions.node,
+    platform: `${platform()}-${process.arch}`,
+    processor: cpus()[0]?.model.trim() ?? "unknown",
+    cores: cpus().length,
+    memory_bytes: totalmem(),
+    backend: backend.name,
+    device: backend.capabilities.device,
+    predicted: prediction,
+  };
+  await writeFileAtomic(join(recipe.out, "environment.json"), `${JSON.stringify(environment, null, 2)}\n`);
 }
 
-/**
- * Continued pre-training as the recipe says. The run's directory receives `recipe.json`, `metrics.jsonl`, `checkpoints/` and at
- * the end `model/`. On the reference backend a run that was killed and resumed gives the uninterrupted run's numbers bit for
- * bit. Throws RecipeError for what the user can mend, TrainingError if the run cannot go on, InterruptedError.
- */
-export async function train(recipe: Recipe, backend: Backend, options: TrainOptions = {}): Promise<TrainResult> {
-  const { signal, warn = () => {} } = options;
-  const model = await open(recipe);
-  const { checkpoint, trainable } = model;
-  const store = new Store(backend);
-  try {
-    const tokenizer = await Tokenizer.load(recipe.model);
-    if (tokenizer.vocabSize > checkpoint.config.vocabSize) {
-      throw new RecipeError(
-        `${recipe.model}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ${checkpoint.config.vocabSize} embeddings`,
-      );
-    }
-    const data = await TrainingData.open(recipe, tokenizer, warn);
-    const { shape, prediction } = choosePlan(recipe, model);
-    checkFits(prediction, backend);
-    const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
-    const optimizer = await AdamW.create(store, trainable, { betas, eps, weightDecay, clip: recipe.clip });
-    await loadWeights(checkpoint, store, signal ? { signal } : {});
-    const { graph, loss } = recordMicroBatch(checkpoint.config, trainable, shape);
-    const program = await Program.compile(graph, { loss }, store);
-    // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
-    await prepareDirectory(recipe, options);
-    const parts = { recipe, options, checkpoint, store, optimizer, program, shape, tokenizer, data };
-    return await runLoop(parts, prediction);
-  } finally {
-    store.free();
-    await checkpoint.close();
-  }
+/** Keys that may change when a run is resumed, since the curve does not depend on them. */
+const FREE_KEYS = ["anomalies", "checkpoint", "eval"] as const;
+
+function fixedPart(recipe: Recipe): string {
+  return JSON.stringify({ ...recipe, ...Object.fromEntries(FREE_KEYS.map((key) => [key, undefined])) });
 }
 
-const RUN_PARTS = ["checkpoints", "metrics.jsonl", "model"];
+const RUN_PARTS = [
+  "anomalies",
+  "checkpoints",
+  "environment.json",
+  "metrics.jsonl",
+  "model",
+  "report.html",
+  "summary.json",
+  "tensorboard",
+];
 
 /**
  * A new run gets a directory in which nothing is in its way; a resumed one must have been started with the same recipe. What is
@@ -116,9 +138,12 @@ async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOpti
   const text = `${JSON.stringify(recipe, null, 2)}\n`;
   const before = await readFile(file, "utf8").catch(() => null);
   if (before !== null && resume) {
-    if (before !== text) {
-      throw new RecipeError(`${file} differs from the recipe given: a resumed run needs the one it was started with`);
+    if (fixedPart(JSON.parse(before) as Recipe) !== fixedPart(recipe)) {
+      throw new RecipeError(
+        `${file} differs from the recipe given: a resumed run needs the one it was started with (but for ${FREE_KEYS.join(", ")})`,
+      );
     }
+    if (before !== text) await writeFileAtomic(file, text);
     return;
   }
   if (before !== null && !overwrite) {

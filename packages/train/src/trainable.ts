@@ -3,6 +3,11 @@ import { type NamedType, selectParameters } from "@slayer/optim";
 import { RecipeError } from "./errors.js";
 import type { Recipe } from "./recipe.js";
 
+/** What of a provenance record says which blocks are new. */
+export interface BlockKinds {
+  readonly blocks: readonly Pick<Provenance["blocks"][number], "index" | "kind">[];
+}
+
 /** Short names a recipe may use besides paths. */
 const SHORT: Readonly<Record<string, string>> = {
   lm_head: "lm_head",
@@ -17,7 +22,7 @@ const SHORT: Readonly<Record<string, string>> = {
 export function selectTrainable(
   parameters: readonly NamedType[],
   trainable: Recipe["trainable"],
-  provenance: Provenance | null,
+  provenance: BlockKinds | null,
 ): NamedType[] {
   if (trainable === "all") return [...parameters];
   const rules = trainable === "provenance" ? ["provenance"] : trainable;
@@ -40,7 +45,7 @@ export function selectTrainable(
   return parameters.filter(({ name }) => chosen.has(name));
 }
 
-function fromProvenance(names: readonly string[], provenance: Provenance | null): string[] {
+function fromProvenance(names: readonly string[], provenance: BlockKinds | null): string[] {
   if (!provenance) {
     throw new RecipeError(
       "trainable: provenance needs the model's provenance.json (slayer expand writes it); without one, say 'all' or list patterns",

@@ -1,8 +1,22 @@
 import { expectedTensors, parseConfig } from "@slayer/checkpoint";
+import { forwardInputs } from "@slayer/model";
 import { describePlan, planSlayer } from "@slayer/surgery";
-import { makePlan, planCost, type Operand, type Plan, type Step } from "@slayer/tensor";
+import { AdamW, companionName } from "@slayer/optim";
+import {
+  createReferenceBackend,
+  Program,
+  Store,
+  makePlan,
+  planCost,
+  type Operand,
+  type Plan,
+  type Step,
+} from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
-import { predict, recordMicroBatch } from "../src/step.js";
+import { checkRecipe } from "@slayer/train";
+import { relativeError } from "../../../test/support/safetensors.js";
+import { planRun } from "../src/predict.js";
+import { recordMicroBatch } from "../src/setup.js";
 
 const raw = {
   architectures: ["LlamaForCausalLM"],
@@ -87,8 +101,62 @@ describe("two of eight blocks trainable (2 and 6)", () => {
   });
 });
 
+describe("gradient accumulation", () => {
+  it("micro-batches with 1, 5, 9 and 16 scored tokens give one large batch's gradients, to 1e-5 of the largest (f32 sums)", async () => {
+    const trainable = inBlocks(2, 6);
+    const [B, T] = [4, shape.length];
+    const ids = Int32Array.from({ length: B * T }, (_, i) => (7 * i) % 64);
+    const targets = ids.map((_, i) => (i % T < [1, 5, 9, 16][Math.floor(i / T)]! ? (11 * i) % 64 : -100));
+    const gradients = async (batch: number) => {
+      const store = new Store(createReferenceBackend());
+      const options = { betas: [0.9, 0.95] as const, eps: 1e-8, weightDecay: 0.1, clip: 0 };
+      const optimizer = await AdamW.create(store, trainable, options);
+      for (const { name, shape: extents } of parameters) {
+        if (!store.has(name)) store.add({ name, shape: extents, dtype: "f32" });
+        const norm = name.endsWith("norm.weight");
+        const values = Float32Array.from(
+          { length: extents.reduce((a, b) => a * b, 1) },
+          (_, i) => Math.sin(i * i) / 8 + Number(norm),
+        );
+        await store.write(name, values);
+      }
+      const { graph, loss } = recordMicroBatch(config, trainable, { ...shape, batch });
+      const program = await Program.compile(graph, { loss }, store);
+      for (let at = 0; at < B * T; at += batch * T) {
+        const part = (all: Int32Array) => all.slice(at, at + batch * T);
+        await program.run({ ...forwardInputs(config, part(ids), { batch, length: T }), targets: part(targets) });
+      }
+      const norm = await optimizer.norm(1 / 31);
+      return { norm, of: (name: string) => store.read(companionName("gradient", name)) };
+    };
+    const [one, four] = [await gradients(4), await gradients(1)];
+    expect(relativeError([four.norm], [one.norm])).toBeLessThan(1e-6);
+    for (const { name } of trainable) {
+      expect(relativeError(await four.of(name), await one.of(name)), name).toBeLessThan(1e-5);
+    }
+  });
+});
+
+/** As planned for a backend, one micro-batch per step. */
+async function predict(of: typeof config, all: typeof parameters, trainable: typeof parameters, changes: object = {}) {
+  const recipe = checkRecipe(
+    {
+      model: "m",
+      data: [{ path: "d" }],
+      sequence_length: shape.length,
+      batch: { sequences: 2 },
+      steps: 1,
+      out: "o",
+      ...changes,
+    },
+    "test recipe",
+  );
+  const model = { config: of, parameters: all, trainable, stored: () => "F32" as const };
+  return (await planRun(recipe, model, createReferenceBackend())).prediction;
+}
+
 describe("prediction", () => {
-  it("FLOPs of the plan equal what the surgery's plan states, for what slayer trains", () => {
+  it("FLOPs of the plan equal what the surgery's plan states, for what slayer trains", async () => {
     const surgery = planSlayer(config, { groups: 2, groupSize: 2, prune: 1 });
     const summary = describePlan(surgery, config, { sequenceLength: shape.length });
     const grown = parseConfig({ ...raw, num_hidden_layers: surgery.blocks.length }, "config.json");
@@ -96,18 +164,32 @@ describe("prediction", () => {
     const trained = all.filter(({ name }) =>
       summary.trainable.blocks.some((l) => name.startsWith(`model.layers.${l}.`)),
     );
-    const prediction = predict(grown, all, trained, shape, 1);
+    const prediction = await predict(grown, all, trained);
     expect(prediction.trainable).toBe(summary.trainable.parameters);
     expect(prediction.parameters).toBe(summary.parameters.total);
     expect(prediction.modelFlops).toBe(summary.flops.planned.total * shape.batch * shape.length);
   });
 
-  it("recomputation takes less memory and more FLOPs, the same model FLOPs", () => {
+  it("recomputation takes less memory and more FLOPs, the same model FLOPs, and its price is told", async () => {
     const trainable = inBlocks(2, 6);
-    const plain = predict(config, parameters, trainable, shape, 1);
-    const again = predict(config, parameters, trainable, { ...shape, recompute: true }, 1);
+    const plain = await predict(config, parameters, trainable);
+    const again = await predict(config, parameters, trainable, { recompute: "block" });
     expect(again.memory.intermediates).toBeLessThan(plain.memory.intermediates);
     expect(again.flops).toBeGreaterThan(plain.flops);
     expect(again.modelFlops).toBe(plain.modelFlops);
+    expect(again.recomputation!.saved).toBe(plain.memory.total - again.memory.total);
+    expect(again.recomputation!.share).toBeCloseTo((again.flops - plain.flops) / again.flops, 2);
+  });
+
+  it("bf16: working copies and frozen weights take half, masters are there beside them", async () => {
+    const trainable = inBlocks(2, 6);
+    const [f32, bf16] = [
+      await predict(config, parameters, trainable),
+      await predict(config, parameters, trainable, { precision: "bf16" }),
+    ];
+    expect(bf16.memory.weights).toBe(f32.memory.weights / 2);
+    expect(bf16.memory.masters).toBe(f32.memory.gradients);
+    expect(bf16.memory.moments).toBe(f32.memory.moments);
+    expect(bf16.memory.intermediates).toBeLessThan(0.7 * f32.memory.intermediates);
   });
 });

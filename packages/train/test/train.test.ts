@@ -154,6 +154,42 @@ describe("continued pre-training of a surgically expanded model", () => {
     expect(lines).not.toEqual(await curve("plain"));
   });
 
+  it("bf16: weights, activations and frozen weights rounded, f32 masters: every loss within 1 % of f32's, and it learns", async () => {
+    const result = await train(recipe("bf16", { precision: "bf16" }), createReferenceBackend());
+    const losses = async (out: string) =>
+      (await curve(out)).flatMap((line) => ("loss" in line ? [line.loss as number] : []));
+    const [f32, bf16] = [await losses("plain"), await losses("bf16")];
+    expect(bf16).not.toEqual(f32);
+    bf16.forEach((loss, i) => expect(Math.abs(loss / f32[i]! - 1)).toBeLessThan(0.01));
+    const [before, after] = [await tensorBytes(expanded), await tensorBytes(result.model)];
+    const changed = [...before.keys()].filter((name) => !Buffer.from(before.get(name)!).equals(after.get(name)!));
+    expect(changed.every((name) => /^model\.layers\.(2|5)\./.test(name))).toBe(true);
+    // What is exported are the masters: not all of their bits are those of a bf16.
+    const exported = after.get("model.layers.2.mlp.up_proj.weight")!;
+    expect(new Uint32Array(exported.slice().buffer).some((bits) => (bits & 0xffff) !== 0)).toBe(true);
+  });
+
+  it("bf16, interrupted and resumed: the same curve bit for bit", async () => {
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step === 5 && controller.abort();
+    const options = { signal: controller.signal, onStep };
+    await expect(train(recipe("bf16-cut", { precision: "bf16" }), createReferenceBackend(), options)).rejects.toThrow(
+      InterruptedError,
+    );
+    await train(recipe("bf16-cut", { precision: "bf16" }), createReferenceBackend(), { resume: true });
+    expect(await curve("bf16-cut")).toEqual(await curve("bf16"));
+  });
+
+  it("predicted memory is what is allocated, to the byte", async () => {
+    for (const [i, precision] of ["f32", "bf16"].entries()) {
+      const { predicted, measured } = await train(
+        recipe(`memory-${i}`, { precision, steps: 4 }),
+        createReferenceBackend(),
+      );
+      expect(measured.memory).toBe(predicted.memory.total);
+    }
+  });
+
   it("recomputing blocks changes no bit of the curve", async () => {
     await train(recipe("recompute", { recompute: "block" }), createReferenceBackend());
     expect(await curve("recompute")).toEqual(await curve("plain"));
@@ -215,8 +251,68 @@ describe("mistakes", () => {
     );
   });
 
-  it("a diverging run stops and names the step", async () => {
+  it("a diverging run stops and names the step; its batch and the state before it are saved", async () => {
     const hot = recipe("hot", { optimizer: { lr: 1e38 }, schedule: { name: "constant", warmup: 0 } });
     await expect(train(hot, createReferenceBackend())).rejects.toThrow(TrainingError);
+    const done = (await curve("hot")).length;
+    const [file] = await readdir(join(dir, "hot", "anomalies"));
+    expect(file).toBe(`step-${String(done + 1).padStart(8, "0")}.json`);
+    const saved = JSON.parse(await readFile(join(dir, "hot", "anomalies", file!), "utf8")) as {
+      problem: string;
+      batches: { input_ids: number[][]; targets: number[][] }[];
+    };
+    expect(saved.problem).toMatch(/is (NaN|Infinity)|nats above/);
+    expect(saved.batches.map(({ input_ids: ids }) => ids.map((row) => row.length))).toEqual([
+      [16, 16],
+      [16, 16],
+    ]);
+    // In the concatenated text each token but the first is the target of the one before.
+    const [ids, targets] = [saved.batches[0]!.input_ids[0]!, saved.batches[0]!.targets[0]!];
+    expect(targets.slice(0, -1)).toEqual(ids.slice(1));
+    expect(await readdir(join(dir, "hot", "checkpoints"))).toEqual([`step-${String(done).padStart(8, "0")}`]);
+  });
+
+  it("anomalies.action skip: leaves out steps whose loss rises too far, goes on, and resumes to the same curve", async () => {
+    const changes = {
+      steps: 44,
+      optimizer: { lr: 1e-6 },
+      anomalies: { action: "skip", loss_rise: 0.02 },
+      eval: undefined,
+      checkpoint: { every: 5 },
+    };
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const { skipped } = await train(recipe("skip", changes), createReferenceBackend(), { warn });
+    const lines = await readMetrics(join(dir, "skip", "metrics.jsonl"));
+    const left = lines.filter((line) => "skipped" in line);
+    expect(left.length).toBe(skipped);
+    expect(skipped).toBeGreaterThan(0);
+    expect(skipped).toBeLessThan(12);
+    expect(lines.map(({ step }) => step)).toEqual(Array.from({ length: 44 }, (_, i) => i + 1));
+    expect(warnings).toHaveLength(skipped);
+    expect(warnings[0]).toContain("nats above");
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step >= left[0]!.step + 1 && controller.abort();
+    const options = { signal: controller.signal, onStep };
+    await expect(train(recipe("skip-cut", changes), createReferenceBackend(), options)).rejects.toThrow(
+      InterruptedError,
+    );
+    await train(recipe("skip-cut", changes), createReferenceBackend(), { resume: true });
+    expect(await curve("skip-cut")).toEqual(await curve("skip"));
+  });
+
+  it("a checkpoint that cannot be written is warned of, and the run goes on to the end", async () => {
+    const out = join(dir, "blocked");
+    const warnings: string[] = [];
+    const onStep = async ({ step }: StepMetrics) => {
+      // A file where the checkpoint would have to appear, as a stand-in for a disk that takes nothing more.
+      if (step === 2)
+        await mkdir(join(out, "checkpoints")).then(() => writeFile(join(out, "checkpoints", "step-00000003"), ""));
+    };
+    const warn = (message: string) => warnings.push(message);
+    await train(recipe("blocked"), createReferenceBackend(), { onStep, warn });
+    expect(warnings).toEqual([expect.stringMatching(/checkpoint of step 3 could not be written: .*the run goes on/s)]);
+    expect(await curve("blocked")).toEqual(await curve("plain"));
+    expect(await readdir(join(out, "checkpoints"))).toContain("step-00000008");
   });
 });

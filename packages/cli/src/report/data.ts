@@ -17,6 +17,8 @@ type Named<T> = T & { readonly name: string };
 /** What a report shows; sections without content are left out. Every text in it may come from a stranger. */
 export interface ReportData {
   readonly title: string;
+  /** While a run goes on: the page reloads itself. */
+  readonly reloadAfterSeconds?: number;
   readonly scores?: readonly { readonly name: string; readonly scores: Scores }[];
   readonly surgeries?: readonly Named<Surgery>[];
   readonly runs?: readonly Named<RunMetrics>[];

@@ -18,7 +18,7 @@ const MAX_FILES = 200;
 /** As in plans. */
 const MAX_BLOCKS = 4096;
 
-type Inputs = Required<Omit<ReportData, "title">> & { readonly files: readonly string[] };
+type Inputs = Required<Omit<ReportData, "title" | "reloadAfterSeconds">> & { readonly files: readonly string[] };
 
 /**
  * Everything a report can show in the given files and directories.

@@ -11,6 +11,7 @@ const stepLine = z.object({
   tokens_per_second: z.number(),
   seconds: z.number(),
 });
+const skippedLine = z.object({ step, skipped: z.string() });
 const evalLine = z.object({ step, eval: z.record(z.string(), z.number()) });
 
 /** A training run's metrics.jsonl: optimizer steps, and held-out losses (nats per token, by name) in between. */
@@ -36,6 +37,7 @@ export function parseMetrics(text: string, file: string): RunMetrics {
       evals.push(heldOut.data);
       continue;
     }
+    if (skippedLine.safeParse(value).success) continue;
     const parsed = stepLine.safeParse(value);
     if (!parsed.success) throw new UserError(`${file}:${i + 1}: ${z.prettifyError(parsed.error)}`);
     steps.push(parsed.data);

@@ -14,7 +14,7 @@ import { type NamedRun, trainingCharts } from "./training-charts.js";
  * escaped, and a content security policy forbids everything but the inline style.
  */
 export function reportPage(data: ReportData): string {
-  const { title, comparisons = [], scores = [], surgeries = [], runs = [] } = data;
+  const { title, reloadAfterSeconds, comparisons = [], scores = [], surgeries = [], runs = [] } = data;
   const trained = runs.filter(({ steps, evals }) => steps.length + evals.length > 0);
   const sections = [
     ...comparisons.map(comparisonSection),
@@ -31,6 +31,7 @@ export function reportPage(data: ReportData): string {
           http-equiv="Content-Security-Policy"
           content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
         />
+        ${reloadAfterSeconds ? html`<meta http-equiv="refresh" content="${String(reloadAfterSeconds)}" />` : html``}
         <title>${title}</title>
         <style>
           ${new Html(style)}

@@ -1,10 +1,18 @@
-import { dirname } from "node:path";
-import { dryRun, parseRecipe, type Prediction, type StepMetrics, train } from "@slayer/train";
+import { dirname, join } from "node:path";
+import {
+  dryRun,
+  parseRecipe,
+  type Prediction,
+  type Recipe,
+  type StepMetrics,
+  train,
+  type TrainResult,
+} from "@slayer/train";
 import type { Command } from "commander";
 import { newVerb } from "../command.js";
 import { readText } from "../files.js";
-import { measureGemm } from "../measure.js";
 import { duration, formatBytes } from "../progress.js";
+import { LiveReport } from "../report/live.js";
 import type { CommonOptions, Context, Run } from "../run.js";
 
 interface TrainOptions extends CommonOptions {
@@ -22,70 +30,142 @@ export function addTrain(program: Command, context: Context): void {
     .argument("<recipe>", "a YAML file; relative paths in it are relative to the current directory")
     .option("--resume", "go on from the newest checkpoint in the run's directory")
     .option("--overwrite", "replace an existing run")
-    .option("--dry-run", "print memory, FLOPs and time as planned, and train nothing")
+    .option(
+      "--dry-run",
+      "print memory, FLOPs and time as planned, and train nothing; the model's weights are not needed",
+    )
     .option("--set <key=value...>", "put values on top of the recipe, keys with dots", [])
     .action((file: string, options: TrainOptions) =>
       context.run(options, async (run) => {
         const recipe = parseRecipe(await readText(file, 2 ** 20), file, options.set);
-        const backend = await run.backend();
-        if (options.dryRun) {
-          const prediction = await dryRun(recipe);
-          const rate = await measureGemm(backend, run.signal);
-          const secondsPerStep = prediction.flops / (rate * 1e9);
-          printPlan(run, prediction);
-          run.print(
-            `time         ${stepTime(secondsPerStep)} per step at the ${rate.toPrecision(3)} GFLOP/s a matrix product reaches here`,
-          );
-          return { recipe, ...prediction, gemm_gflops: rate, seconds_per_step: secondsPerStep };
-        }
-        const result = await run.progress({ label: "train", total: 1, unit: "steps" }, (progress) =>
-          train(recipe, backend, {
-            resume: options.resume ?? false,
-            overwrite: options.overwrite ?? false,
-            signal: run.signal,
-            warn: (message) => run.warn(message),
-            onPlan: ({ steps, firstStep, ...prediction }) => {
-              printPlan(run, prediction);
-              if (firstStep > 0) run.log(`resuming after step ${firstStep}`);
-              progress.update(firstStep, "", steps);
-            },
-            onStep: (metrics, steps) => progress.update(metrics.step, stepDetail(metrics), steps),
-            onEval: ({ step, eval: losses }) => {
-              for (const [path, loss] of Object.entries(losses)) {
-                run.log(`step ${step}: ${path} ${loss.toFixed(4)} nats per token`);
-              }
-            },
-          }),
-        );
-        run.print(
-          `${result.model}: trained for ${result.steps} steps on ${result.tokens} tokens in ${duration(result.seconds)}`,
-        );
-        if (result.finalLoss !== null)
-          run.print(`last loss ${result.finalLoss.toFixed(4)}; curve in ${dirname(result.model)}/metrics.jsonl`);
+        if (options.dryRun) return dry(run, recipe);
+        const result = await trainWithProgress(run, recipe, options);
+        printResult(run, result);
         return result;
       }),
     );
 }
 
-const stepTime = (seconds: number) => (seconds < 10 ? `${(1000 * seconds).toPrecision(3)} ms` : duration(seconds));
-
-/** The part of the progress line that says how training goes. */
-export function stepDetail({ loss, lr, grad_norm, tokens_per_second }: StepMetrics): string {
-  return `loss ${loss.toFixed(3)}  lr ${lr.toExponential(1)}  |g| ${grad_norm.toFixed(2)}  ${Math.round(tokens_per_second)} tok/s`;
+async function dry(run: Run, recipe: Recipe): Promise<object> {
+  const backend = await run.backend();
+  const prediction = await dryRun(recipe, backend);
+  run.print(`model        planned from ${prediction.geometry}, for ${backend.capabilities.device}`);
+  for (const line of describePrediction(recipe, prediction)) run.print(line);
+  const steps = stepsOf(recipe, prediction);
+  if (steps !== null) run.print(describeWhole(steps, prediction));
+  return { recipe, ...prediction, steps, seconds_per_step: prediction.time?.secondsPerStep ?? null };
 }
 
-function printPlan(run: Run, { parameters, trainable, memory, recompute, modelFlops, flops }: Prediction): void {
+/** Optimizer steps, unless only the data says how many. */
+function stepsOf({ steps, tokens }: Recipe, prediction: Prediction): number | null {
+  return steps ?? (tokens === undefined ? null : Math.max(1, Math.floor(tokens / prediction.tokens)));
+}
+
+async function trainWithProgress(run: Run, recipe: Recipe, options: TrainOptions): Promise<TrainResult> {
+  const backend = await run.backend();
+  return run.progress({ label: "train", total: 1, unit: "steps" }, async (progress) => {
+    let report: LiveReport | undefined;
+    let memory = "";
+    try {
+      const result = await train(recipe, backend, {
+        resume: options.resume ?? false,
+        overwrite: options.overwrite ?? false,
+        measure: true,
+        signal: run.signal,
+        warn: (message) => run.warn(message),
+        onPlan: ({ steps, firstStep, ...prediction }) => {
+          report = new LiveReport(recipe.out, join(recipe.out, "report.html"));
+          for (const line of describePrediction(recipe, prediction)) run.log(line);
+          run.log(describeWhole(steps - firstStep, prediction));
+          if (firstStep > 0) run.log(`resuming after step ${firstStep}`);
+          memory = formatBytes(prediction.memory.total);
+          progress.update(firstStep, "", steps);
+        },
+        onStep: async (metrics, steps) => {
+          progress.update(metrics.step, `${stepDetail(metrics)}  ${memory}`, steps);
+          await report?.refresh();
+        },
+        onEval: ({ step, eval: losses }) => {
+          for (const [path, loss] of Object.entries(losses)) {
+            run.log(`step ${step}: ${path} ${loss.toFixed(4)} nats per token`);
+          }
+        },
+      });
+      return result;
+    } finally {
+      await report?.finish();
+    }
+  });
+}
+
+/** The part of the progress line that says how training goes. */
+export function stepDetail({ loss, lr, grad_norm, tokens_per_second, mfu }: StepMetrics): string {
+  const share = mfu === undefined ? "" : `  MFU ${(100 * mfu).toFixed(0)} %`;
+  return `loss ${loss.toFixed(3)}  lr ${lr.toExponential(1)}  |g| ${grad_norm.toFixed(2)}  ${Math.round(tokens_per_second)} tok/s${share}`;
+}
+
+function describePrediction(recipe: Recipe, prediction: Prediction): string[] {
+  const { parameters, trainable, memory, modelFlops, flops, bytes, recomputation, decayed, precision, time } =
+    prediction;
   const share = ((100 * trainable) / parameters).toFixed(1);
   const { total, ...parts } = memory;
-  run.log(
+  const used = Object.entries(parts).filter(([, size]) => size > 0);
+  const decay = recipe.optimizer.weight_decay;
+  return [
     `parameters   ${parameters.toLocaleString("en")}, of them trained ${trainable.toLocaleString("en")} (${share} %)`,
+    `decay        ${decay} on ${decayed.tensors} matrices; none on ${decayed.not} norms and biases`,
+    `memory       ${formatBytes(total)}: ${used.map(([name, size]) => `${name} ${formatBytes(size)}`).join(", ")}`,
+    `types        activations ${precision.activations}, trained weights ${precision.trained}${precision.trained === "bf16" ? " with f32 masters" : ""}`,
+    `per step     ${count(modelFlops)}FLOP counted for the model, ${count(flops)}FLOP in all, at least ${formatBytes(bytes)} moved`,
+    ...(recomputation
+      ? [
+          `recompute    every block twice: saves ${formatBytes(recomputation.saved)} for ${(100 * recomputation.share).toFixed(0)} % of all arithmetic`,
+        ]
+      : []),
+    ...(time
+      ? [
+          `device       matrix products at ${count(time.peakFlops)}FLOP/s, memory at ${count(time.bandwidth)}B/s, measured`,
+          `time         ${seconds(time.secondsPerStep)} per step, ${Math.round(time.tokensPerSecond)} tokens/s, MFU ${(100 * time.mfu).toFixed(0)} %`,
+        ]
+      : []),
+  ];
+}
+
+function describeWhole(steps: number, { time }: Prediction): string {
+  if (!time) return `whole run    ${steps} steps`;
+  const left = steps * time.secondsPerStep;
+  const end = Date.now() + 1000 * left;
+  const when = end < 8.64e15 ? `, until ${new Date(end).toISOString().slice(0, 16).replace("T", " ")} UTC` : "";
+  return `whole run    ${steps} steps, ${duration(left)}${when}`;
+}
+
+function printResult(run: Run, result: TrainResult): void {
+  const { model, steps, skipped, tokens, finalLoss, predicted, measured } = result;
+  const left = skipped > 0 ? `, ${skipped} of them left out` : "";
+  run.print(`${model}: trained for ${steps} steps${left} on ${tokens} tokens in ${duration(result.seconds)}`);
+  if (finalLoss !== null) {
+    run.print(`last loss ${finalLoss.toFixed(4)}; curve in ${dirname(model)}/metrics.jsonl and report.html`);
+  }
+  run.print(
+    `memory: predicted ${formatBytes(predicted.memory.total)}, measured ${formatBytes(measured.memory)} on the device; the process held ${formatBytes(measured.processMemory)} at most`,
   );
-  run.log(
-    `memory       ${formatBytes(total)}: ${Object.entries(parts)
-      .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
-      .join(", ")}`,
-  );
-  run.log(
-    `per step     ${(modelFlops / 1e9).toPrecision(4)} GFLOP counted for the model, ${(flops / 1e9).toPrecision(4)} in all${recompute ? ", blocks computed twice" : ""}`,
-  );
+  if (predicted.time && measured.secondsPerStep !== null) {
+    const { secondsPerStep } = predicted.time;
+    const off = Math.round(100 * (measured.secondsPerStep / secondsPerStep - 1));
+    run.print(
+      `time per step: predicted ${seconds(secondsPerStep)}, measured ${seconds(measured.secondsPerStep)} (${off < 0 ? "" : "+"}${off} %)`,
+    );
+  }
+}
+
+/** 1.23 G, with a blank before the unit. */
+function count(value: number): string {
+  const prefixes = ["", "k", "M", "G", "T", "P", "E", "Z"];
+  const power = value < 1 ? 0 : Math.min(prefixes.length - 1, Math.floor(Math.log10(value) / 3));
+  return `${(value / 1000 ** power).toPrecision(3)} ${prefixes[power]}`;
+}
+
+function seconds(value: number): string {
+  if (value >= 60) return duration(value);
+  return value >= 1 ? `${value.toPrecision(3)} s` : `${(1000 * value).toPrecision(3)} ms`;
 }

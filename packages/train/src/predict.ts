@@ -1,0 +1,151 @@
+import { freemem } from "node:os";
+import { forward } from "@slayer/model";
+import {
+  type Backend,
+  type FloatDType,
+  Graph,
+  lmHeadLoss,
+  type Plan,
+  planCost,
+  Program,
+  type Store,
+} from "@slayer/tensor";
+import { createDryBackend, metered } from "./dry-backend.js";
+import type { Geometry } from "./model.js";
+import { type Probe, updateBytes } from "./probe.js";
+import type { Recipe } from "./recipe.js";
+import { choosePrecision, type Precision, setUp, type StepShape } from "./setup.js";
+
+/** What a run will take. Memory is the device's, in bytes, exactly as it will be allocated. */
+export interface Prediction {
+  parameters: number;
+  trainable: number;
+  /** What is decayed, and what is not, by number of tensors. */
+  decayed: { tensors: number; not: number };
+  memory: {
+    weights: number;
+    /** f32 masters of bf16 working copies. */
+    masters: number;
+    gradients: number;
+    moments: number;
+    intermediates: number;
+    inputs: number;
+    /** While held-out text is scored. */
+    evaluation: number;
+    total: number;
+  };
+  precision: { activations: FloatDType; trained: FloatDType };
+  recompute: boolean;
+  /** What computing blocks again costs: its share of all arithmetic, and the bytes it saves. */
+  recomputation: { share: number; saved: number } | null;
+  /** Per optimizer step: what MFU counts, all arithmetic, and the bytes that must be moved at least. */
+  modelFlops: number;
+  flops: number;
+  bytes: number;
+  /** Tokens per optimizer step. */
+  tokens: number;
+  time: { secondsPerStep: number; tokensPerSecond: number; mfu: number; peakFlops: number; bandwidth: number } | null;
+}
+
+/** A run as planned: what it takes, and how its step is shaped. */
+export interface RunPlan {
+  readonly shape: StepShape;
+  readonly precision: Precision;
+  readonly prediction: Prediction;
+}
+
+/**
+ * Plans a run for a backend without allocating anything on it: `auto` recomputes blocks only if the plan would not fit into
+ * `memory` bytes otherwise. `measure` gives the device's rates; without it there is no prediction of time.
+ */
+export async function planRun(
+  recipe: Recipe,
+  model: Geometry,
+  backend: Backend,
+  measure?: (shape: StepShape, precision: Precision) => Promise<Probe>,
+  memory = freemem(),
+): Promise<RunPlan> {
+  const { sequences, micro = sequences } = recipe.batch;
+  const segments = recipe.packing === "documents";
+  const precision = choosePrecision(recipe, model, backend);
+  const plan = (recompute: boolean) =>
+    rehearse(recipe, model, backend, { batch: micro, length: recipe.sequence_length, segments, recompute }, precision);
+  const kept = await plan(false);
+  const recompute = recipe.recompute === "block" || (recipe.recompute === "auto" && kept.memory.total > memory);
+  const chosen = recompute ? await plan(true) : kept;
+  const cost = planCost(chosen.plan);
+  const shape = { batch: micro, length: recipe.sequence_length, segments, recompute };
+  const microBatches = sequences / micro;
+  const tokens = sequences * recipe.sequence_length;
+  const rates = await measure?.(shape, precision);
+  const modelFlops = cost.modelFlops * microBatches;
+  const secondsPerStep = rates && microBatches * rates.seconds(chosen.plan) + rates.updateSeconds(chosen.updateBytes);
+  const elements = (types: Geometry["parameters"]) =>
+    types.reduce((n, { shape: extents }) => n + extents.reduce((a, b) => a * b, 1), 0);
+  const matrices = model.trainable.filter((type) => type.shape.length >= 2).length;
+  return {
+    shape,
+    precision,
+    prediction: {
+      parameters: elements(model.parameters),
+      trainable: elements(model.trainable),
+      decayed: { tensors: matrices, not: model.trainable.length - matrices },
+      memory: chosen.memory,
+      precision: { activations: precision.activations, trained: precision.trained },
+      recompute,
+      recomputation: recompute
+        ? { share: cost.recomputedFlops / cost.flops, saved: kept.memory.total - chosen.memory.total }
+        : null,
+      modelFlops,
+      flops: cost.flops * microBatches,
+      bytes: cost.bytes * microBatches + chosen.updateBytes,
+      tokens,
+      time:
+        rates && secondsPerStep
+          ? {
+              secondsPerStep,
+              tokensPerSecond: tokens / secondsPerStep,
+              mfu: modelFlops / secondsPerStep / rates.peakFlops,
+              peakFlops: rates.peakFlops,
+              bandwidth: rates.bandwidth,
+            }
+          : null,
+    },
+  };
+}
+
+/** Sets the run up on a backend that allocates nothing, and counts. */
+async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape: StepShape, precision: Precision) {
+  const meter = metered(createDryBackend(backend));
+  const setup = await setUp(recipe, model, meter.backend, shape, precision);
+  const { store, optimizer, program } = setup;
+  const { elements } = optimizer;
+  const parts = {
+    masters: precision.trained === "bf16" ? 4 * elements : 0,
+    gradients: 4 * elements,
+    moments: 8 * elements,
+  };
+  const before = meter.bytes();
+  if (recipe.eval) await rehearseEvaluation(recipe, model, store);
+  const { arenaBytes, inputBytes } = program.plan;
+  const steps = optimizer.plans.reduce((sum, plan) => sum + plan.arenaBytes + plan.inputBytes, 0);
+  const memory = {
+    weights: store.bytes - parts.masters - parts.gradients - parts.moments,
+    ...parts,
+    intermediates: arenaBytes,
+    inputs: inputBytes + steps,
+    evaluation: meter.peak() - before,
+  };
+  const total = Object.values(memory).reduce((a, b) => a + b, 0);
+  return { memory: { ...memory, total }, plan: program.plan, updateBytes: updateBytes(setup) };
+}
+
+/** The forward pass that scores held-out text, one window at a time. */
+async function rehearseEvaluation(recipe: Recipe, model: Geometry, store: Store) {
+  const [batch, length] = [1, recipe.sequence_length];
+  const graph = new Graph();
+  const weights = (name: string) => store.type(name).dtype as FloatDType;
+  const { final, head } = forward(graph, model.config, { batch, length, weights });
+  const output = lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32"));
+  (await Program.compile(graph, { output }, store)).free();
+}

@@ -1,0 +1,106 @@
+import type { ModelConfig } from "@slayer/checkpoint";
+import { forward, type ForwardOptions } from "@slayer/model";
+import { accumulateGradients, AdamW, type NamedType, parameterGroups } from "@slayer/optim";
+import { type Backend, type FloatDType, Graph, lmHeadLoss, Program, Store, sum, type Tensor } from "@slayer/tensor";
+import { RecipeError } from "./errors.js";
+import type { Geometry } from "./model.js";
+import type { Recipe } from "./recipe.js";
+
+export interface StepShape {
+  /** Sequences per micro-batch. */
+  batch: number;
+  /** Tokens per sequence. */
+  length: number;
+  /** Keep attention within documents. */
+  segments: boolean;
+  recompute: boolean;
+}
+
+/** In which types a run computes and stores. */
+export interface Precision {
+  activations: FloatDType;
+  /** Working copies of what is trained; masters, gradients and moments are f32. */
+  trained: FloatDType;
+  /** By name. */
+  frozen: (name: string) => FloatDType;
+}
+
+/** A run's memory and programs, before any weight is read. */
+export interface Setup {
+  readonly store: Store;
+  readonly optimizer: AdamW;
+  /** One micro-batch forward and backward. */
+  readonly program: Program;
+  readonly shape: StepShape;
+  readonly precision: Precision;
+}
+
+/** One micro-batch: forward, loss (sum over scored tokens), and gradients of the trainable parameters accumulated. */
+export function recordMicroBatch(
+  config: ModelConfig,
+  trainable: readonly NamedType[],
+  { batch, length, segments, recompute }: StepShape,
+  types: Pick<ForwardOptions, "dtype" | "weights"> = {},
+): { graph: Graph; loss: Tensor } {
+  const graph = new Graph();
+  const { final, head } = forward(graph, config, { batch, length, segments, ...types });
+  const loss = sum(lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32")));
+  accumulateGradients(loss, trainable, { recompute: () => recompute });
+  return { graph, loss };
+}
+
+/**
+ * The types of a run on a backend. Frozen weights that the checkpoint stores as BF16 stay that where the backend can: the same
+ * numbers in half the memory. `precision: bf16` rounds the other weights too, and the activations where the backend can.
+ */
+export function choosePrecision(recipe: Recipe, model: Geometry, { name, capabilities }: Backend): Precision {
+  const bf16 = capabilities.dtypes.includes("bf16");
+  if (recipe.precision === "bf16" && !bf16) {
+    throw new RecipeError(`precision: bf16 is not built for the backend ${name}; use precision: f32`);
+  }
+  if (recipe.precision === "bf16") {
+    const activations = capabilities.activations.includes("bf16") ? "bf16" : "f32";
+    return { activations, trained: "bf16", frozen: () => "bf16" };
+  }
+  const frozen = (weight: string) => (bf16 && model.stored(weight) === "BF16" ? "bf16" : "f32");
+  return { activations: "f32", trained: "f32", frozen };
+}
+
+/** Lays out a run's memory on a backend, and compiles its programs. Weights are zero: load them afterwards. */
+export async function setUp(
+  recipe: Recipe,
+  model: Geometry,
+  backend: Backend,
+  shape: StepShape,
+  precision: Precision,
+): Promise<Setup> {
+  const store = new Store(backend);
+  try {
+    const { trainable } = model;
+    const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
+    const optimizer = await AdamW.create(store, trainable, {
+      ...{ betas, eps, weightDecay, clip: recipe.clip, groups: groupsOf(recipe, trainable) },
+      ...(precision.trained === "bf16" && { working: "bf16" }),
+    });
+    for (const type of model.parameters) {
+      if (!store.has(type.name)) store.add({ ...type, dtype: precision.frozen(type.name) });
+    }
+    const weights = (name: string) => store.type(name).dtype as FloatDType;
+    const types = { dtype: precision.activations, weights };
+    const { graph, loss } = recordMicroBatch(model.config, trainable, shape, types);
+    const program = await Program.compile(graph, { loss }, store);
+    return { store, optimizer, program, shape, precision };
+  } catch (error) {
+    store.free();
+    throw error;
+  }
+}
+
+function groupsOf({ optimizer: { lr, weight_decay: weightDecay, groups } }: Recipe, trainable: readonly NamedType[]) {
+  const rules = groups?.map(({ weight_decay, ...rule }) => ({ ...rule, weightDecay: weight_decay }));
+  try {
+    return parameterGroups(trainable, { lr, weightDecay, ...(rules && { rules }) });
+  } catch (error) {
+    throw new RecipeError(`optimizer.groups: ${(error as Error).message}`, { cause: error });
+  }
+}
