@@ -1,15 +1,6 @@
 import { freemem } from "node:os";
 import { forward } from "@slayer/model";
-import {
-  type Backend,
-  type FloatDType,
-  Graph,
-  lmHeadLoss,
-  type Plan,
-  planCost,
-  Program,
-  type Store,
-} from "@slayer/tensor";
+import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, type Store } from "@slayer/tensor";
 import { createDryBackend, metered } from "./dry-backend.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
