@@ -109,7 +109,11 @@ SLAYER_API cuDeviceGetName(char* name, int length, int) {
   return 0;
 }
 SLAYER_API cuDeviceGetAttribute(int* value, int attribute, int) {
-  *value = attribute == 75 ? static_cast<int>(setting("major", 8)) : 0;
+  constexpr int kMultiprocessors = 16, kMajor = 75, kMostShared = 97;
+  if (attribute == kMajor) *value = static_cast<int>(setting("major", 8));
+  else if (attribute == kMultiprocessors) *value = 4;
+  else if (attribute == kMostShared) *value = static_cast<int>(SharedMemory::kMost);
+  else *value = 0;
   return 0;
 }
 SLAYER_API cuDeviceTotalMem_v2(size_t* bytes, int) {
@@ -236,6 +240,7 @@ SLAYER_API cuModuleGetFunction(const Registration** function, void*, const char*
   *function = find_kernel(name);
   return *function == nullptr ? kNotFound : 0;
 }
+SLAYER_API cuFuncGetAttribute(int* value, int, const Registration*) { return *value = 0, 0; }
 SLAYER_API cuFuncSetAttribute(const Registration*, int, int bytes) {
   return static_cast<size_t>(bytes) <= SharedMemory::kMost ? 0 : kInvalidValue;
 }

@@ -13,12 +13,20 @@ constexpr int kIgnoreTarget = -100;
 __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const float* const logits = args.logits + static_cast<int64_t>(row) * args.V;
-  float most = -INFINITY;
-  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) most = fmaxf(most, logits[v]);
-  most = block_max(most);
+  // One pass over the row: the sum so far is of exp(logit − mine), and shrinks when a larger logit comes.
+  float mine = -INFINITY;
   float sum = 0;
-  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) sum += expf(logits[v] - most);
-  sum = block_sum(sum, 128);
+  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) {
+    const float x = logits[v];
+    if (x > mine) {
+      sum = sum * expf(mine - x) + 1;
+      mine = x;
+    } else {
+      sum += x == -INFINITY ? 0.0f : expf(x - mine);
+    }
+  }
+  const float most = block_max(mine);
+  sum = block_sum(mine == -INFINITY ? 0.0f : sum * expf(mine - most), 128);
   if (threadIdx.x > 0) return;
   const float lse = most + logf(sum);
   args.lse[row] = lse;

@@ -1,23 +1,23 @@
 // C [m, n] = op(A)·op(B) on the tensor cores: A and B bf16, sums in f32, C bf16 or f32 (then also C +=). The name says which operand
 // lies transposed, as in BLAS: nt is a linear layer's forward pass, nn its gradient to the input, tn to the weight.
 //
-// A block of 8 warps makes a tile of 128 × 128, a warp 64 × 32 of it: 4 × 4 fragments of mma.m16n8k16. Tiles of 64 steps of k pass
-// through three stages of shared memory: while one is multiplied, two are on their way (cp.async). An operand lies in shared memory as
+// A block of 8 warps makes a tile of 128 × 128, a warp 64 × 32 of it: 4 × 4 fragments of mma.m16n8k16; or, for those named wide, 128 × 256
+// and 64 × 64: per product fewer bytes from shared memory (4 KiB per 64 × 64 × 16, not 3 KiB per 64 × 32 × 16), which is what bounds the
+// narrow ones. Tiles of 64 steps of k pass through three stages of shared memory: while one is multiplied, two are on their way (cp.async). An operand lies in shared memory as
 // it lies in global memory, and is transposed, where it must be, by ldmatrix. Needs k, m of a transposed A and n of a B that is not, to
 // be multiples of 8, and 16-byte alignment. Tiles are taken in bands of 8 rows of tiles, so that neighbours in time share operands in L2.
 #include "../cuda/tile.h"
 
 namespace slayer::cuda {
 
-constexpr int kMmaTile = 128;
+constexpr int kMmaRows = 128;
 constexpr int kMmaSteps = 64;
 constexpr int kMmaStages = 3;
 constexpr int kMmaThreads = 256;
 constexpr int kMmaBand = 8;
-constexpr int kMmaStageBytes = 2 * kMmaTile * kMmaSteps * 2;
 
-// One operand of op(X) [rows, steps]: stored [rows, steps], or [steps, rows] if Transposed.
-template <bool Transposed>
+// One operand of op(X) [rows, steps]: stored [rows, steps], or [steps, rows] if Transposed. A tile has Rows of its rows.
+template <int Rows, bool Transposed>
 struct MmaOperand {
   const bf16* data;
   int rows, steps;
@@ -25,65 +25,67 @@ struct MmaOperand {
 
   __device__ __forceinline__ void copy(Shared<bf16> to, int from) const {
     if constexpr (Transposed) {
-      const Tile<kMmaTile> tile{to};
+      const Tile<Rows> tile{to};
       tile.template copy<kMmaSteps, kMmaThreads>(data + static_cast<int64_t>(from) * rows + first, rows, steps - from, rows - first);
     } else {
       const Tile<kMmaSteps> tile{to};
-      tile.template copy<kMmaTile, kMmaThreads>(data + static_cast<int64_t>(first) * steps + from, steps, rows - first, steps - from);
+      tile.template copy<Rows, kMmaThreads>(data + static_cast<int64_t>(first) * steps + from, steps, rows - first, steps - from);
     }
   }
 };
 
-template <bool TransposeA, bool TransposeB, class C>
+template <int Columns, bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_mma(const Gemm& args) {
-  const int tiles_m = (args.m + kMmaTile - 1) / kMmaTile;
-  const int tiles_n = (args.n + kMmaTile - 1) / kMmaTile;
+  constexpr int kWarpColumns = Columns / 4;
+  constexpr int kStageBytes = (kMmaRows + Columns) * kMmaSteps * 2;
+  const int tiles_m = (args.m + kMmaRows - 1) / kMmaRows;
+  const int tiles_n = (args.n + Columns - 1) / Columns;
   const int tile = static_cast<int>(blockIdx.x);
   const int band = tile / (kMmaBand * tiles_n) * kMmaBand;
   const int height = tiles_m - band < kMmaBand ? tiles_m - band : kMmaBand;
   const int in_band = tile - band * tiles_n;
-  const int first_row = (band + in_band % height) * kMmaTile;
-  const int first_column = in_band / height * kMmaTile;
-  const MmaOperand<TransposeA> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
+  const int first_row = (band + in_band % height) * kMmaRows;
+  const int first_column = in_band / height * Columns;
+  const MmaOperand<kMmaRows, TransposeA> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
   // B is op(B)ᵀ [n, k] here: stored so if it lies transposed.
-  const MmaOperand<!TransposeB> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
+  const MmaOperand<Columns, !TransposeB> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
   const int warp_row = static_cast<int>(warp_index()) / 4 * 64;
-  const int warp_column = static_cast<int>(warp_index()) % 4 * 32;
+  const int warp_column = static_cast<int>(warp_index()) % 4 * kWarpColumns;
 
   const int steps = (args.k + kMmaSteps - 1) / kMmaSteps;
-  const auto stage = [](int step) { return shared<bf16>(step % kMmaStages * kMmaStageBytes); };
+  const auto stage = [](int step) { return shared<bf16>(step % kMmaStages * kStageBytes); };
   const auto begin = [&](int step) {
     if (step < steps) {
       a.copy(stage(step), step * kMmaSteps);
-      b.copy(stage(step) + kMmaTile * kMmaSteps, step * kMmaSteps);
+      b.copy(stage(step) + kMmaRows * kMmaSteps, step * kMmaSteps);
     }
     commit_copies();
   };
-  float sums[4][4][4] = {};
+  float sums[4][kWarpColumns / 8][4] = {};
   for (int step = 0; step < kMmaStages - 1; step++) begin(step);
   for (int step = 0; step < steps; step++) {
     wait_copies<kMmaStages - 2>();
     __syncthreads();
     begin(step + kMmaStages - 1);
     const Shared<bf16> tile_a = stage(step);
-    const Shared<bf16> tile_b = tile_a + kMmaTile * kMmaSteps;
+    const Shared<bf16> tile_b = tile_a + kMmaRows * kMmaSteps;
 #pragma unroll
     for (int k = 0; k < kMmaSteps; k += 16) {
-      uint32_t fragments_a[4][4], fragments_b[2][4];
+      uint32_t fragments_a[4][4], fragments_b[kWarpColumns / 16][4];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        if constexpr (TransposeA) Tile<kMmaTile>{tile_a}.a_transposed(fragments_a[i], k, warp_row + 16 * i);
+        if constexpr (TransposeA) Tile<kMmaRows>{tile_a}.a_transposed(fragments_a[i], k, warp_row + 16 * i);
         else Tile<kMmaSteps>{tile_a}.a(fragments_a[i], warp_row + 16 * i, k);
       }
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
+      for (int j = 0; j < kWarpColumns / 16; j++) {
         if constexpr (TransposeB) Tile<kMmaSteps>{tile_b}.b(fragments_b[j], warp_column + 16 * j, k);
-        else Tile<kMmaTile>{tile_b}.b_transposed(fragments_b[j], k, warp_column + 16 * j);
+        else Tile<Columns>{tile_b}.b_transposed(fragments_b[j], k, warp_column + 16 * j);
       }
 #pragma unroll
       for (int i = 0; i < 4; i++) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < kWarpColumns / 8; j++) {
           multiply_accumulate(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2], fragments_b[j / 2][j % 2 * 2 + 1]);
         }
       }
@@ -95,7 +97,7 @@ __device__ __forceinline__ void matmul_mma(const Gemm& args) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < kWarpColumns / 8; j++) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const int row = first_row + warp_row + 16 * i + 8 * half + lane / 4;
@@ -124,11 +126,19 @@ __device__ __forceinline__ void matmul_mma(const Gemm& args) {
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(matmul_mma_nn_bf16, Gemm, 256) { matmul_mma<false, false, bf16>(args); }
-SLAYER_KERNEL(matmul_mma_nt_bf16, Gemm, 256) { matmul_mma<false, true, bf16>(args); }
-SLAYER_KERNEL(matmul_mma_tn_bf16, Gemm, 256) { matmul_mma<true, false, bf16>(args); }
-SLAYER_KERNEL(matmul_mma_tt_bf16, Gemm, 256) { matmul_mma<true, true, bf16>(args); }
-SLAYER_KERNEL(matmul_mma_nn_f32, Gemm, 256) { matmul_mma<false, false, float>(args); }
-SLAYER_KERNEL(matmul_mma_nt_f32, Gemm, 256) { matmul_mma<false, true, float>(args); }
-SLAYER_KERNEL(matmul_mma_tn_f32, Gemm, 256) { matmul_mma<true, false, float>(args); }
-SLAYER_KERNEL(matmul_mma_tt_f32, Gemm, 256) { matmul_mma<true, true, float>(args); }
+SLAYER_KERNEL(matmul_mma_nn_bf16, Gemm, 256) { matmul_mma<128, false, false, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_nt_bf16, Gemm, 256) { matmul_mma<128, false, true, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_tn_bf16, Gemm, 256) { matmul_mma<128, true, false, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_tt_bf16, Gemm, 256) { matmul_mma<128, true, true, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_nn_f32, Gemm, 256) { matmul_mma<128, false, false, float>(args); }
+SLAYER_KERNEL(matmul_mma_nt_f32, Gemm, 256) { matmul_mma<128, false, true, float>(args); }
+SLAYER_KERNEL(matmul_mma_tn_f32, Gemm, 256) { matmul_mma<128, true, false, float>(args); }
+SLAYER_KERNEL(matmul_mma_tt_f32, Gemm, 256) { matmul_mma<128, true, true, float>(args); }
+SLAYER_KERNEL(matmul_mma_wide_nn_bf16, Gemm, 256) { matmul_mma<256, false, false, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_wide_nt_bf16, Gemm, 256) { matmul_mma<256, false, true, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_wide_tn_bf16, Gemm, 256) { matmul_mma<256, true, false, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_wide_tt_bf16, Gemm, 256) { matmul_mma<256, true, true, bf16>(args); }
+SLAYER_KERNEL(matmul_mma_wide_nn_f32, Gemm, 256) { matmul_mma<256, false, false, float>(args); }
+SLAYER_KERNEL(matmul_mma_wide_nt_f32, Gemm, 256) { matmul_mma<256, false, true, float>(args); }
+SLAYER_KERNEL(matmul_mma_wide_tn_f32, Gemm, 256) { matmul_mma<256, true, false, float>(args); }
+SLAYER_KERNEL(matmul_mma_wide_tt_f32, Gemm, 256) { matmul_mma<256, true, true, float>(args); }

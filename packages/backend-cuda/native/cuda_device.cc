@@ -49,6 +49,10 @@ class CudaDevice final : public Device {
     check(driver().cuDeviceGetName(name, sizeof name - 1, device_), "the GPU's name");
     check(driver().cuDeviceGetAttribute(&major, kComputeCapabilityMajor, device_), "the GPU's compute capability");
     check(driver().cuDeviceGetAttribute(&minor, kComputeCapabilityMinor, device_), "the GPU's compute capability");
+    int shared_bytes = 0;
+    check(driver().cuDeviceGetAttribute(&shared_bytes, kMostSharedBytes, device_), "the GPU's shared memory");
+    check(driver().cuDeviceGetAttribute(&limits_.multiprocessors, kMultiprocessors, device_), "the GPU's multiprocessors");
+    limits_.shared_bytes = static_cast<size_t>(shared_bytes);
     check(driver().cuDeviceTotalMem(&total_, device_), "the GPU's memory");
     name_ = std::string(name) + " (compute capability " + std::to_string(major) + "." + std::to_string(minor) + ")";
     if (major < 8) {
@@ -74,6 +78,7 @@ class CudaDevice final : public Device {
 
   std::string name() const override { return name_; }
   size_t total_bytes() const override { return total_; }
+  Limits limits() const override { return limits_; }
 
   void enter_thread() override { check(driver().cuCtxSetCurrent(context_), "entering the GPU's context"); }
 
@@ -101,6 +106,7 @@ class CudaDevice final : public Device {
     auto plan = std::make_unique<GraphPlan>();
     plan->launches = std::move(launches);
     plan->fault = fault;
+    for (const Launch& each : plan->launches) modules_.find(each.kernel, each.shared_bytes);
     // The runner's stream may be at work: what is captured goes through one of its own.
     CUstream capture = nullptr;
     check(driver().cuStreamCreate(&capture, kNonBlockingStream), "creating a stream");
@@ -259,6 +265,7 @@ class CudaDevice final : public Device {
   CUstream stream_ = nullptr;
   std::string name_;
   size_t total_ = 0;
+  Limits limits_;
   Modules modules_;
   Pinned pinned_[2];
   CUevent between_[2] = {};

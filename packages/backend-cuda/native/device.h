@@ -37,6 +37,7 @@ class Device {
 
   virtual std::string name() const = 0;
   virtual size_t total_bytes() const = 0;
+  virtual Limits limits() const = 0;
 
   // Zeroed, aligned to at least 256 bytes.
   virtual uint64_t allocate(size_t bytes) = 0;

@@ -29,9 +29,12 @@ constexpr CUresult kInvalidPtx = 218;
 constexpr CUresult kUnsupportedPtxVersion = 222;
 constexpr CUresult kNotFound = 500;
 
-constexpr int kComputeCapabilityMajor = 75;  // CUdevice_attribute
+constexpr int kMultiprocessors = 16;  // CUdevice_attribute
+constexpr int kMostSharedBytes = 97;
+constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
-constexpr int kMostDynamicShared = 8;        // CUfunction_attribute
+constexpr int kRegisters = 4;                // CUfunction_attribute
+constexpr int kMostDynamicShared = 8;
 constexpr unsigned kNonBlockingStream = 1;
 constexpr unsigned kDisableTiming = 2;       // CUevent_flags
 constexpr int kCaptureThreadLocal = 1;       // CUstreamCaptureMode
@@ -74,6 +77,7 @@ constexpr int kCaptureThreadLocal = 1;       // CUstreamCaptureMode
   X(cuModuleUnload, "cuModuleUnload", CUmodule)                                                                       \
   X(cuModuleGetFunction, "cuModuleGetFunction", CUfunction*, CUmodule, const char*)                                   \
   X(cuFuncSetAttribute, "cuFuncSetAttribute", CUfunction, int, int)                                                   \
+  X(cuFuncGetAttribute, "cuFuncGetAttribute", int*, int, CUfunction)                                                  \
   X(cuLaunchKernel, "cuLaunchKernel", CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
     CUstream, void**, void**)
 

@@ -10,6 +10,12 @@
 
 namespace slayer::cuda {
 
+// What a device offers to one block, and how many blocks it can run at once at least.
+struct Limits {
+  size_t shared_bytes = 0;
+  int multiprocessors = 1;
+};
+
 struct Extent {
   uint32_t x = 1, y = 1, z = 1;
 };

@@ -62,6 +62,9 @@ CUfunction Modules::find(const std::string& kernel, size_t shared_bytes) {
     if (result != kSuccess) function = nullptr;
     if (result != kSuccess && result != kNotFound) throw DeviceError("device", kernel + ": " + driver().describe(result));
   }
+  // Asking for an attribute loads what the driver would otherwise load at the first launch, perhaps in the middle of a capture.
+  int registers = 0;
+  if (function != nullptr && loaded_.insert(function).second) driver().cuFuncGetAttribute(&registers, kRegisters, function);
   if (function == nullptr) {
     throw DeviceError("no-kernels", "the compiled kernels lack " + kernel + "; run `pnpm build:kernels` again");
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ class Modules {
  private:
   std::vector<CUmodule> modules_;
   std::map<std::string, CUfunction> functions_;
+  std::set<CUfunction> loaded_;
   std::map<std::string, size_t> allowed_;  // dynamic shared memory that was asked for, where more than 48 KiB
 };
 

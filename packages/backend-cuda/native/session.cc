@@ -50,7 +50,7 @@ Napi::Value Session::describe(const Napi::CallbackInfo& info) {
 Napi::Value Session::supports(const Napi::CallbackInfo& info) {
   std::string why;
   try {
-    Lowering(0, nullptr).lower(read_call(info[0].As<Napi::Object>(), {}));
+    Lowering(device_->limits(), 0, nullptr).lower(read_call(info[0].As<Napi::Object>(), {}));
   } catch (const Unsupported& error) {
     why = error.what();
   } catch (const Napi::Error& error) {
@@ -77,11 +77,11 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
     }
   };
   try {
-    Lowering measured(0, nullptr);
+    Lowering measured(device_->limits(), 0, nullptr);
     lower(measured);
     plan->workspace = std::make_unique<Block>(device_, measured.workspace_bytes());
     plan->fault = std::make_unique<Block>(device_, sizeof(Fault));
-    Lowering lowering(plan->workspace->address, reinterpret_cast<Fault*>(plan->fault->address));
+    Lowering lowering(device_->limits(), plan->workspace->address, reinterpret_cast<Fault*>(plan->fault->address));
     lower(lowering);
     for (const Call& call : calls) plan->ops.push_back(call.op);
     plan->prepared = device_->prepare(lowering.launches(), plan->fault->address);

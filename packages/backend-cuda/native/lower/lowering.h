@@ -19,7 +19,8 @@ constexpr uint32_t kThreads = 256;
 class Lowering {
  public:
   // A pass with workspace_base 0 finds out how much workspace is needed; the launches of such a pass must not be run.
-  Lowering(uint64_t workspace_base, Fault* fault) : workspace_base_(workspace_base), fault_(fault) {}
+  Lowering(const Limits& limits, uint64_t workspace_base, Fault* fault)
+      : limits_(limits), workspace_base_(workspace_base), fault_(fault) {}
 
   // Appends the launches of one step. Throws Unsupported.
   void lower(const Call& call);
@@ -46,10 +47,12 @@ class Lowering {
     workspace_bytes_ = std::max(workspace_bytes_, workspace_used_);
     return reinterpret_cast<T*>(at);
   }
+  const Limits& limits() const { return limits_; }
   Fault* fault() const { return fault_; }
   int32_t step() const { return static_cast<int32_t>(step_); }
 
  private:
+  Limits limits_;
   uint64_t workspace_base_;
   Fault* fault_;
   std::vector<Launch> launches_;

@@ -6,7 +6,9 @@ namespace slayer::cuda {
 namespace {
 
 constexpr int64_t kTile = 128;
-constexpr size_t kMmaBytes = 3 * 2 * 128 * 64 * 2;        // three stages of two bf16 tiles, see matmul_mma.cu
+constexpr int64_t kWideTile = 256;
+// Three stages of two bf16 tiles, of 128 rows and as many columns, see matmul_mma.cu.
+constexpr size_t mma_bytes(int64_t columns) { return static_cast<size_t>(3 * (kTile + columns) * 64 * 2); }
 constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
 constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
@@ -32,10 +34,13 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
   const bool on_tensor_cores = a.dtype == DType::bf16 && b.dtype == DType::bf16 && a.columns % 8 == 0 && b.columns % 8 == 0 &&
                                aligned(a.data) && aligned(b.data) && aligned(c);
   if (on_tensor_cores) {
-    const char* const layout = a.transposed ? (b.transposed ? "matmul_mma_tt" : "matmul_mma_tn")
-                                            : (b.transposed ? "matmul_mma_nt" : "matmul_mma_nn");
-    lowering.launch(kernel_for(layout, {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, kTile))}, {256}, args,
-                    kMmaBytes);
+    const Limits& limits = lowering.limits();
+    // The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
+    const bool wide = limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
+    const std::string layout = std::string(wide ? "matmul_mma_wide_" : "matmul_mma_") + (a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
+    const int64_t columns = wide ? kWideTile : kTile;
+    lowering.launch(kernel_for(layout.c_str(), {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}, {256}, args,
+                    mma_bytes(columns));
     return;
   }
   args.a_row = a.transposed ? 1 : k;

@@ -1,0 +1,132 @@
+"""The same on PyTorch: matrix products (cuBLASLt), attention (scaled_dot_product_attention), a large copy, and training steps of Llama SLayer 8B's
+geometry with Transformers, random weights, the same blocks frozen, bf16, SDPA, fused AdamW. To be run on the machine and in the session in
+which tools/gpu/run.sh ran; prints a table and writes OUT as JSON.
+
+    python3 bench/peers/gpu/torch_peer.py --out bench/results/peers-gpu.json [--batch N] [--checkpointing] [--parts kernels,step]
+
+What differs from ours, in PyTorch's favour: trained weights and AdamW's moments are bf16 (no f32 masters), gradients too.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+TRAINED = [2, 5, 8, 11, 14, 17, 20, 23, 37]
+
+
+def seconds(body, repeats=20, samples=9):
+    """Median over samples of the time of one call, by device events around `repeats` calls."""
+    for _ in range(3):
+        body()
+    times = []
+    for _ in range(samples):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(repeats):
+            body()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1000 / repeats)
+    return statistics.median(times)
+
+
+def kernels(tokens=16384, d=4096, f=11008, v=32000, heads=32, e=128, length=4096):
+    rows = []
+
+    def row(name, s, flops=0, moved=0):
+        rows.append({"name": name, "seconds": s, "flops": flops / s, "bandwidth": moved / s})
+        print(f"{name:44} {s * 1e6:12.1f} us {flops / s / 1e12:9.1f} TFLOP/s {moved / s / 1e9:9.0f} GB/s", flush=True)
+
+    def random(*shape):
+        return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
+
+    for m, n, k in [(tokens, d, d), (tokens, f, d), (tokens, d, f), (tokens, v, d)]:
+        a, b = random(m, k), random(n, k)
+        row(f"matmul NT {m}x{n}x{k}", seconds(lambda a=a, b=b: a @ b.T), 2 * m * n * k)
+    a, b = random(tokens, f), random(f, d)
+    row(f"matmul NN {tokens}x{d}x{f}", seconds(lambda: a @ b), 2 * tokens * d * f)
+    a, b = random(tokens, f), random(tokens, d)
+    row(f"matmul TN {f}x{d}x{tokens}", seconds(lambda: a.T @ b), 2 * tokens * d * f)
+    batch = tokens // length
+    for head_size in (e, 64):
+        h = heads * e // head_size
+        q, k, v_ = (random(batch, h, length, head_size).requires_grad_() for _ in range(3))
+        dout = random(batch, h, length, head_size)
+        product = 2 * batch * h * length * length * head_size / 2  # causal half
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
+            forward = seconds(lambda: F.scaled_dot_product_attention(q, k, v_, is_causal=True), 5)
+
+            def both():
+                o = F.scaled_dot_product_attention(q, k, v_, is_causal=True)
+                torch.autograd.grad(o, (q, k, v_), dout)
+
+            together = seconds(both, 5)
+        row(f"attention B{batch} T{length} H{h} E{head_size}", forward, 2 * product)
+        row(f"attention forward and backward E{head_size}", together, 6 * product)
+    x, y = random(tokens * f), random(tokens * f)
+    row("copy", seconds(lambda: y.copy_(x)), 0, 2 * x.nbytes)
+    return rows
+
+
+def step(batch, checkpointing, length=4096, steps=6):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=38, num_attention_heads=32,
+        max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=False, use_cache=False,
+    )
+    config._attn_implementation = "sdpa"
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        model = LlamaForCausalLM(config)
+    torch.set_default_dtype(torch.float32)
+    model.requires_grad_(False)
+    for l in TRAINED:
+        model.model.layers[l].requires_grad_(True)
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    ids = ((torch.arange(batch * length + 1) * 7919) % 32000).cuda()
+    inputs, labels = ids[:-1].view(batch, length), ids[1:].view(batch, length)
+    times, losses = [], []
+    for _ in range(steps):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        logits = model(input_ids=inputs).logits
+        loss = F.cross_entropy(logits.view(-1, 32000).float(), labels.view(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        times.append(time.perf_counter() - start)
+    s = statistics.median(times[1:])
+    peak = torch.cuda.max_memory_allocated()
+    print(f"step: {batch * length / s:.0f} tokens/s, {s * 1000:.0f} ms, peak memory {peak / 2**30:.2f} GiB, losses {losses}", flush=True)
+    return {"tokensPerSecond": batch * length / s, "secondsPerStep": s, "peakBytes": peak, "losses": losses, "batch": batch,
+            "checkpointing": checkpointing}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--parts", default="kernels,step")
+    options = parser.parse_args()
+    result = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    print(result["device"], result["torch"], flush=True)
+    for part in options.parts.split(","):
+        result[part] = kernels() if part == "kernels" else step(options.batch, options.checkpointing)
+        with open(options.out, "w") as file:
+            json.dump(result, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
