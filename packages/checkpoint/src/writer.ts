@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { open, rm } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { StoredDtype } from "./dtype.js";
 import { writeFileAtomic } from "./directory.js";
 import { CheckpointError, systemErrorCode } from "./errors.js";
-import { writeFully } from "./io.js";
+import { DATA_ALIGNMENT, OutputFile } from "./output-file.js";
 import { byteLength } from "./safetensors.js";
 import { INDEX_FILE, SINGLE_FILE } from "./shards.js";
 
@@ -61,8 +60,8 @@ export function planShards(
 }
 
 /**
- * Length prefix and JSON header, padded with spaces to a multiple of 8 bytes. Written entry by entry, because an object
- * would move names like "7" to the front.
+ * Length prefix and JSON header, padded with spaces so that data begin on a page. Written entry by entry, because an
+ * object would move names like "7" to the front.
  */
 function headerBytes(shard: ShardPlan): Uint8Array {
   const entries = ['"__metadata__":{"format":"pt"}'];
@@ -73,9 +72,9 @@ function headerBytes(shard: ShardPlan): Uint8Array {
     begin = end;
   }
   const json = new TextEncoder().encode(`{${entries.join(",")}}`);
-  const padded = Math.ceil(json.length / 8) * 8;
-  const bytes = new Uint8Array(8 + padded).fill(0x20);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  const length = Math.ceil((8 + json.length) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
+  const bytes = new Uint8Array(length).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length - 8), true);
   bytes.set(json, 8);
   return bytes;
 }
@@ -84,8 +83,8 @@ function headerBytes(shard: ShardPlan): Uint8Array {
 interface Shard extends ShardPlan {
   /** Bytes of tensor data that are not on their way to the disk yet. */
   left: number;
-  /** Set once the file is opened: its handle, with the header written. */
-  handle?: Promise<FileHandle>;
+  /** Set once the file is opened: it, with the header written. */
+  output?: Promise<OutputFile>;
   closed: boolean;
 }
 
@@ -195,9 +194,9 @@ export class CheckpointWriter {
     this.#state = "closed";
     await Promise.allSettled(this.#pending);
     for (const shard of this.#shards) {
-      const handle = await shard.handle?.catch(() => undefined); // a file that could not be made is not ours to delete
-      if (handle === undefined) continue;
-      if (!shard.closed) await handle.close();
+      const output = await shard.output?.catch(() => undefined); // a file that could not be made is not ours to delete
+      if (output === undefined) continue;
+      if (!shard.closed) await output.close();
       await rm(this.#path(shard), { force: true });
     }
   }
@@ -213,7 +212,8 @@ export class CheckpointWriter {
   }
 
   async #writeAt(shard: Shard, position: number, chunk: Uint8Array): Promise<void> {
-    await writeFully(await this.#open(shard), this.#path(shard), chunk, position);
+    const output = await this.#open(shard);
+    await output.write(chunk, position);
     shard.left -= chunk.length;
     if (shard.left === 0) await this.#close(shard);
   }
@@ -222,35 +222,35 @@ export class CheckpointWriter {
     return join(this.#dir, shard.file);
   }
 
-  #open(shard: Shard): Promise<FileHandle> {
-    shard.handle ??= this.#begin(shard);
-    return shard.handle;
+  #open(shard: Shard): Promise<OutputFile> {
+    shard.output ??= this.#begin(shard);
+    return shard.output;
   }
 
   /** Make the file and write its header. */
-  async #begin(shard: Shard): Promise<FileHandle> {
+  async #begin(shard: Shard): Promise<OutputFile> {
     const file = this.#path(shard);
-    let handle: FileHandle;
+    let output: OutputFile;
     try {
-      handle = await open(file, "wx");
+      output = await OutputFile.create(file);
     } catch (error) {
       if (systemErrorCode(error) !== "EEXIST") throw error;
       throw new CheckpointError("exists", file, "the file exists already; choose an empty directory");
     }
     try {
-      await writeFully(handle, file, headerBytes(shard), 0);
+      await output.write(headerBytes(shard), 0);
     } catch (error) {
-      await handle.close();
+      await output.close();
       await rm(file, { force: true });
       throw error;
     }
-    return handle;
+    return output;
   }
 
   async #close(shard: Shard): Promise<void> {
-    const handle = await this.#open(shard);
-    await handle.sync();
+    const output = await this.#open(shard);
+    await output.sync();
     shard.closed = true;
-    await handle.close();
+    await output.close();
   }
 }

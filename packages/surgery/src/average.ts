@@ -1,5 +1,6 @@
 import type { FloatDtype } from "@slayer/checkpoint";
 import { byteSize, decodeToF32, encodeFromF32 } from "@slayer/checkpoint";
+import { meanOfTwoBf16 } from "./mean-bf16.js";
 
 /** Elements that are summed and rounded at a time, so that the f32 sums stay in the innermost cache. */
 const blockElements = 4096;
@@ -14,6 +15,11 @@ export function weightedSum(
   dtype: FloatDtype,
   out: Uint8Array = new Uint8Array(sources[0]?.length ?? 0),
 ): Uint8Array {
+  const [a, b] = sources;
+  if (dtype === "BF16" && isMean(weights) && sources.length === 2 && a !== undefined && b !== undefined) {
+    meanOfTwoBf16(a, b, out);
+    return out;
+  }
   const step = blockElements * byteSize(dtype);
   const sums = new Float32Array(Math.min(blockElements, out.length / byteSize(dtype)));
   for (let begin = 0; begin < out.length; begin += step) {
@@ -40,27 +46,32 @@ export function weightedSumF32(
 ): Float32Array {
   const weight = weights[0] ?? 1;
   const count = sources.length;
-  const isMean = weight === 1 / count && weights.every((other) => other === weight);
+  const mean = isMean(weights);
   const [a, b] = sources;
-  if (isMean && count === 2 && a !== undefined && b !== undefined && (dtype === "BF16" || dtype === "F16")) {
-    meanOfTwo(bits(a), bits(b), valuesOf(dtype), out);
+  if (mean && count === 2 && dtype === "F16" && a !== undefined && b !== undefined) {
+    meanOfTwoF16(a, b, out);
     return out;
   }
   const values = sources.map((bytes) => decodeToF32(bytes, dtype));
   for (let i = 0; i < out.length; i += 1) {
-    let sum = (isMean ? 1 : weight) * ((values[0] as Float32Array)[i] as number);
+    let sum = (mean ? 1 : weight) * ((values[0] as Float32Array)[i] as number);
     for (let s = 1; s < count; s += 1) {
-      sum += (isMean ? 1 : (weights[s] as number)) * ((values[s] as Float32Array)[i] as number);
+      sum += (mean ? 1 : (weights[s] as number)) * ((values[s] as Float32Array)[i] as number);
     }
-    out[i] = isMean ? sum / count : sum;
+    out[i] = mean ? sum / count : sum;
   }
   return out;
 }
 
-/** By far the most frequent sum, several times faster by looking up what 16 bits mean than by widening first. */
-function meanOfTwo(a: Uint16Array, b: Uint16Array, values: Float32Array, out: Float32Array): void {
+function isMean(weights: readonly number[]): boolean {
+  return weights.every((weight) => weight === 1 / weights.length);
+}
+
+/** Several times faster by looking up what 16 bits mean than by widening first. */
+function meanOfTwoF16(a: Uint8Array, b: Uint8Array, out: Float32Array): void {
+  const [aBits, bBits, values] = [bits(a), bits(b), valuesOfF16()];
   for (let i = 0; i < out.length; i += 1) {
-    out[i] = ((values[a[i] as number] as number) + (values[b[i] as number] as number)) / 2;
+    out[i] = ((values[aBits[i] as number] as number) + (values[bBits[i] as number] as number)) / 2;
   }
 }
 
@@ -69,15 +80,10 @@ function bits(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
 }
 
-const tables = new Map<FloatDtype, Float32Array>();
+let table: Float32Array | undefined;
 
-/** The values of all 65,536 numbers of a 16-bit dtype. */
-function valuesOf(dtype: "BF16" | "F16"): Float32Array {
-  let table = tables.get(dtype);
-  if (table === undefined) {
-    const all = Uint16Array.from({ length: 65_536 }, (_, i) => i);
-    table = decodeToF32(new Uint8Array(all.buffer), dtype);
-    tables.set(dtype, table);
-  }
+/** The values of all 65,536 binary16 numbers. */
+function valuesOfF16(): Float32Array {
+  table ??= decodeToF32(new Uint8Array(Uint16Array.from({ length: 65_536 }, (_, i) => i).buffer), "F16");
   return table;
 }

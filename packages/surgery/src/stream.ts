@@ -5,6 +5,9 @@ import { HashThread } from "./hash-thread.js";
 import type { Step } from "./passes.js";
 import { isAverage, planPasses, steps } from "./passes.js";
 import type { TensorTask } from "./tasks.js";
+import type { WebAssemblyApi } from "./webassembly.js";
+
+declare const WebAssembly: WebAssemblyApi;
 
 export interface StreamOptions {
   /** Takes the next bytes of a new tensor; they stay as they are until its promise resolves. */
@@ -25,13 +28,13 @@ type Bytes = Uint8Array<SharedArrayBuffer>;
 
 const mebibyte = 1024 * 1024;
 /** Large enough for the disk, small enough to stay in a processor's cache from the read to the hash and the write. */
-const pieceBytes = 2 * mebibyte;
+const pieceBytes = Number(process.env.PIECE ?? 2) * mebibyte;
 /** Pieces of all sources of one step. */
 const windowBytes = 16 * mebibyte;
 /** Steps that are read, made or written at a time. */
-const windowCount = 4;
+const windowCount = Number(process.env.WINDOWS ?? 4);
 /** Averages that are on their way to the disk or the hash while the next one is computed. */
-const averagesUnderWay = 4;
+const averagesUnderWay = Number(process.env.AVERAGES ?? 4);
 
 /**
  * Makes all tensors, reading every base tensor once. While one piece is averaged, earlier ones are hashed (on a thread of
@@ -73,7 +76,12 @@ export async function streamTensors(
   }
 }
 
-const shared = (bytes: number): Bytes => new Uint8Array(new SharedArrayBuffer(bytes));
+/** Memory that threads share and that begins on a page, so that the writer can hand it to the disk as it lies there. */
+function shared(bytes: number): Bytes {
+  const pages = Math.ceil(bytes / 65_536);
+  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return new Uint8Array(buffer, 0, bytes);
+}
 
 /** A promise that is awaited later; where another one fails first, its own failure is no news. */
 function handled<T>(promise: Promise<T>): Promise<T> {
