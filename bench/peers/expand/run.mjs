@@ -74,6 +74,11 @@ async function compare(work) {
   const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
   const { bytesRead, bytesWritten } = rounds[0].expand;
   const result = {
+    command: `node bench/peers/expand/run.mjs ${process.argv
+      .slice(2)
+      .join(" ")
+      .replace(/--(dir|out) \S+/g, "--$1 …")}`,
+    date: new Date().toISOString().slice(0, 10),
     recipe: values.recipe,
     cpu: cpus()[0].model,
     node: process.version,

@@ -43,7 +43,7 @@ export interface ExpandResult {
 /**
  * Applies a plan: streams `base` into a new checkpoint directory `outDir`, which appears complete or not at all.
  *
- * Memory: at most some 80 MiB of pieces, whatever the model. Every base tensor that is used is read once, also when it
+ * Memory: at most some 150 MiB of pieces, whatever the model. Every base tensor that is used is read once, also when it
  * is copied and averaged into its neighbours; zeroed tensors and deleted blocks that nothing averages are not read.
  *
  * The same plan on the same base gives the same bytes. Throws `PlanError` when plan and base do not fit each other or

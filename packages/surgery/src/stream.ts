@@ -28,17 +28,17 @@ type Bytes = Uint8Array<SharedArrayBuffer>;
 
 const mebibyte = 1024 * 1024;
 /** Large enough for the disk, small enough to stay in a processor's cache from the read to the hash and the write. */
-const pieceBytes = Number(process.env.PIECE ?? 2) * mebibyte;
+const pieceBytes = 2 * mebibyte;
 /** Pieces of all sources of one step. */
-const windowBytes = 16 * mebibyte;
-/** Steps that are read, made or written at a time. */
-const windowCount = Number(process.env.WINDOWS ?? 4);
+const windowBytes = 12 * mebibyte;
+/** Steps that are read, made or written at a time: enough for the disk's pauses. */
+const windowCount = 12;
 /** Averages that are on their way to the disk or the hash while the next one is computed. */
-const averagesUnderWay = Number(process.env.AVERAGES ?? 4);
+const averagesUnderWay = 4;
 
 /**
  * Makes all tensors, reading every base tensor once. While one piece is averaged, earlier ones are hashed (on a thread of
- * its own) and written, and the next is read. Holds four windows of 16 MiB and four averages of 2 MiB at most, whatever
+ * its own) and written, and the next is read. Holds twelve windows of 12 MiB and four averages of 2 MiB at most, whatever
  * the model.
  */
 export async function streamTensors(
