@@ -10,6 +10,7 @@ export type DataErrorCode =
   | "bad-parquet"
   | "bad-records"
   | "bad-tokenizer"
+  | "bad-template"
   | "unsupported"
   | "bad-option"
   | "bad-ids"

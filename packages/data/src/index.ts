@@ -12,3 +12,14 @@ export type { SourcePosition, WeightedSource } from "./packing/mixture.js";
 export type { Position } from "./packing/position.js";
 export type { TokenSource } from "./packing/token-source.js";
 export { Pcg32, shuffle } from "./packing/pcg32.js";
+export { type ChatTemplateSource, loadChatTemplate } from "./sft/chat-template.js";
+export type { Layout, Message } from "./sft/layouts.js";
+export {
+  type PreparedSource,
+  type PrepareOptions,
+  type PrepareProgress,
+  prepareSource,
+  type SourceReport,
+} from "./store/prepare-source.js";
+export type { SourceSpec } from "./store/source-spec.js";
+export { TokenFile, type TokenFileInfo, type TokenWidth } from "./store/token-file.js";

@@ -123,9 +123,11 @@ describe.each(tokenizerNames)("%s: the fast encoder", (name) => {
     const tokenizer = await Tokenizer.load(fixtures + name);
     fc.assert(
       fc.property(anyText, (text) => {
-        const { ids, starts } = tokenizer.encodeWithStarts(text);
+        const { ids, starts, ends } = tokenizer.encodeWithOffsets(text);
         expect([...ids]).toEqual([...tokenizer.encode(text, { addSpecialTokens: false })]);
-        expect(starts.length).toBe(ids.length);
+        expect([starts.length, ends.length]).toEqual([ids.length, ids.length]);
+        // Every character has its tokens: where one ends, or before, the next begins.
+        ends.forEach((end, i) => expect(end).toBeGreaterThanOrEqual(starts[i + 1] ?? text.length));
         starts.forEach((start, i) => {
           expect(start).toBeGreaterThanOrEqual(starts[i - 1] ?? 0);
           const spelled = spaced(tokenizer.decode([ids[i]!]));
@@ -146,6 +148,6 @@ describe("what the fast encoder leaves to the library", () => {
     const normalizing = Tokenizer.parse(JSON.stringify({ ...json, normalizer: { type: "NFC" } }));
     expect(normalizing.encode("cafe\u0301")).toEqual(plain.encode("caf\u00e9"));
     expect(normalizing.encode("caf\u00e9 x")).toEqual(plain.encode("caf\u00e9 x"));
-    expect(() => normalizing.encodeWithStarts("cafe\u0301")).toThrow(/not known for this kind of tokenizer/);
+    expect(() => normalizing.encodeWithOffsets("cafe\u0301")).toThrow(/not known for this kind of tokenizer/);
   });
 });

@@ -22,6 +22,6 @@ export class CorpusHash {
   }
 }
 
-function bytesOf(array: Int16Array | Int32Array | Float64Array): Uint8Array {
+export function bytesOf(array: Int16Array | Int32Array | Float64Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }

@@ -1,4 +1,4 @@
-import { createReadStream } from "node:fs";
+import { createReadStream, type ReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
@@ -6,14 +6,22 @@ import { DataError } from "../errors.js";
 import type { Compression } from "./format.js";
 import { unpackZstd } from "./zstd.js";
 
-/** The bytes of a file, unpacked. Reads on as they are consumed; stopping early closes the file. */
-export async function* readBytes(file: string, compression: Compression): AsyncGenerator<Uint8Array> {
+/**
+ * The bytes of a file, unpacked. Reads on as they are consumed; stopping early closes the file.
+ * @param onOpen is given the stream of packed bytes, which counts them
+ */
+export async function* readBytes(
+  file: string,
+  compression: Compression,
+  onOpen?: (stream: ReadStream) => void,
+): AsyncGenerator<Uint8Array> {
   const info = await stat(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") throw new DataError("missing-file", "no such file", { file });
     throw error;
   });
   if (info.isDirectory()) throw new DataError("unsupported", "is a directory; give the files in it", { file });
   const packed = createReadStream(file);
+  onOpen?.(packed);
   if (compression === "zstd") {
     yield* unpackZstd(packed as AsyncIterable<Uint8Array>, file);
     return;

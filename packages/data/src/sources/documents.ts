@@ -1,4 +1,4 @@
-import { type BadRecord, type Located, type RecordOptions, RecordReader } from "./records.js";
+import { type BadRecord, type Located, type RecordOptions, RecordReader, textParser } from "./records.js";
 
 export interface Document {
   readonly text: string;
@@ -21,20 +21,7 @@ export class DocumentReader implements AsyncIterable<Document> {
 
   /** @throws DataError `unsupported`: a format that cannot be told from the extension */
   constructor(files: readonly string[], options: ReadOptions = {}) {
-    const { field = "text" } = options;
-    this.#reader = new RecordReader<string>(
-      files,
-      {
-        columns: [field],
-        ofText: (text) => text,
-        ofRecord: (record) => {
-          if (!Object.hasOwn(record, field)) return { reason: `no field ${JSON.stringify(field)}` };
-          const value = record[field];
-          return typeof value === "string" ? { value } : { reason: `field ${JSON.stringify(field)} is not a string` };
-        },
-      },
-      options,
-    );
+    this.#reader = new RecordReader(files, textParser(options.field ?? "text"), options);
   }
 
   get files(): readonly string[] {

@@ -1,3 +1,5 @@
+import type { ReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { DataError } from "../errors.js";
 import { decodeUtf8 } from "../files.js";
 import { readBytes } from "./bytes.js";
@@ -31,9 +33,34 @@ export interface Located<T> {
 }
 
 const MIB = 1024 * 1024;
-const KEPT_BAD_RECORDS = 100;
 /** Before so many records a share of bad ones says little; only the end of the files does. */
 const EARLY = 1000;
+
+/** Records that could not be read: how many, and the first hundred. */
+export class BadRecords {
+  count = 0;
+  readonly first: BadRecord[] = [];
+
+  add(record: BadRecord): void {
+    this.count++;
+    if (this.first.length < 100) this.first.push(record);
+  }
+
+  /** @throws DataError `bad-records` if more than `maxShare` of the records are bad */
+  static check(
+    found: { readonly records: number; readonly badRecords: number; readonly bad: readonly BadRecord[] },
+    maxShare: number,
+  ): void {
+    const { records, badRecords, bad } = found;
+    if (badRecords <= maxShare * records) return;
+    const { file, line, reason } = bad[0]!;
+    throw new DataError(
+      "bad-records",
+      `${badRecords} of ${records} records cannot be read, more than a share of ${maxShare}; the first: ${reason}`,
+      { file, line },
+    );
+  }
+}
 
 /** How records become values: of JSON objects and Parquet rows, and of text files (not given: they are no records). */
 export interface RecordParser<T> {
@@ -41,6 +68,19 @@ export interface RecordParser<T> {
   readonly columns: readonly string[];
   readonly ofRecord: (record: Record<string, unknown>) => Parsed<T>;
   readonly ofText?: (text: string) => T;
+}
+
+/** Text files, and the texts in a field of records. */
+export function textParser(field: string): RecordParser<string> {
+  return {
+    columns: [field],
+    ofText: (text) => text,
+    ofRecord: (record) => {
+      if (!Object.hasOwn(record, field)) return { reason: `no field ${JSON.stringify(field)}` };
+      const value = record[field];
+      return typeof value === "string" ? { value } : { reason: `field ${JSON.stringify(field)} is not a string` };
+    },
+  };
 }
 
 /**
@@ -52,8 +92,10 @@ export class RecordReader<T> implements AsyncIterable<Located<T>> {
   readonly #parser: RecordParser<T>;
   readonly #options: RecordOptions;
   #records = 0;
-  #badRecords = 0;
-  #bad: BadRecord[] = [];
+  #bad = new BadRecords();
+  /** Bytes of the files behind, and the stream of the one being read. */
+  #bytesBehind = 0;
+  #stream: ReadStream | undefined;
 
   /** @throws DataError `unsupported`: a format that cannot be told from the extension, or text where records are wanted */
   constructor(files: readonly string[], parser: RecordParser<T>, options: RecordOptions = {}) {
@@ -74,58 +116,60 @@ export class RecordReader<T> implements AsyncIterable<Located<T>> {
 
   /** Records left out. */
   get badRecords(): number {
-    return this.#badRecords;
+    return this.#bad.count;
   }
 
   /** The first hundred of them. */
   get bad(): readonly BadRecord[] {
-    return this.#bad;
+    return this.#bad.first;
   }
 
   /** @throws DataError `missing-file`, `too-large`, `bad-gzip`, `bad-zstd`, `bad-parquet`, `bad-records`; `bad-utf8` for a text file */
   async *[Symbol.asyncIterator](): AsyncGenerator<Located<T>> {
     this.#records = 0;
-    this.#badRecords = 0;
-    this.#bad = [];
+    this.#bad = new BadRecords();
+    this.#bytesBehind = 0;
     for (const file of this.files) {
-      const { format, compression } = formatOf(file, this.#options.format);
-      if (format === "text") {
-        this.#records++;
-        yield { value: this.#parser.ofText!(await this.#readText(file, compression)), file, line: 1 };
-        continue;
-      }
-      const records = format === "jsonl" ? this.#readLines(file, compression) : this.#readRows(file);
-      for await (const { parsed, line } of records) {
+      for await (const { parsed, line } of this.#parsedOf(file)) {
         this.#records++;
         if ("value" in parsed) yield { value: parsed.value, file, line };
         else this.#leaveOut({ file, line, reason: parsed.reason });
       }
+      this.#bytesBehind += (await stat(file)).size;
+      this.#stream = undefined;
     }
-    this.#checkShare();
+    BadRecords.check(this, this.#options.maxBadShare ?? 1);
+  }
+
+  /** Bytes read of the files so far, as they are on the disk. */
+  get bytesRead(): number {
+    return this.#bytesBehind + (this.#stream?.bytesRead ?? 0);
+  }
+
+  async *#parsedOf(file: string): AsyncGenerator<{ parsed: Parsed<T>; line: number }> {
+    const { format, compression } = formatOf(file, this.#options.format);
+    if (format === "jsonl") yield* this.#readLines(file, compression);
+    else if (format === "parquet") yield* this.#readRows(file);
+    else yield { parsed: { value: this.#parser.ofText!(await this.#readText(file, compression)) }, line: 1 };
+  }
+
+  #readBytes(file: string, compression: Compression): AsyncGenerator<Uint8Array> {
+    return readBytes(file, compression, (stream) => (this.#stream = stream));
   }
 
   #leaveOut(record: BadRecord): void {
-    this.#badRecords++;
-    if (this.#bad.length < KEPT_BAD_RECORDS) this.#bad.push(record);
-    if (this.#badRecords === this.#records && this.#records >= EARLY) this.#checkShare();
-  }
-
-  #checkShare(): void {
-    const { maxBadShare = 1 } = this.#options;
-    if (this.#badRecords <= maxBadShare * this.#records) return;
-    const { file, line, reason } = this.#bad[0]!;
-    throw new DataError(
-      "bad-records",
-      `${this.#badRecords} of ${this.#records} records cannot be read, more than a share of ${maxBadShare}; the first: ${reason}`,
-      { file, line },
-    );
+    this.#bad.add(record);
+    // Where nothing can be read, the end need not be waited for.
+    if (this.#bad.count === this.#records && this.#records >= EARLY) {
+      BadRecords.check(this, this.#options.maxBadShare ?? 1);
+    }
   }
 
   async #readText(file: string, compression: Compression): Promise<string> {
     const limit = this.#options.maxRecordBytes ?? 256 * MIB;
     const chunks: Uint8Array[] = [];
     let size = 0;
-    for await (const chunk of readBytes(file, compression)) {
+    for await (const chunk of this.#readBytes(file, compression)) {
       size += chunk.length;
       if (size > limit) {
         throw new DataError("too-large", `a text of more than ${limit} bytes; split the file, or use JSONL`, { file });
@@ -136,7 +180,7 @@ export class RecordReader<T> implements AsyncIterable<Located<T>> {
   }
 
   async *#readLines(file: string, compression: Compression): AsyncGenerator<{ parsed: Parsed<T>; line: number }> {
-    const lines = readLines(readBytes(file, compression), file, this.#options.maxRecordBytes ?? 64 * MIB);
+    const lines = readLines(this.#readBytes(file, compression), file, this.#options.maxRecordBytes ?? 64 * MIB);
     for await (const { bytes, number } of lines) {
       const record = parseJsonLine(bytes);
       if (record === undefined) continue;

@@ -5,7 +5,7 @@ import { decodeUtf8, readSmallFile } from "../files.js";
 import { Detokenizer } from "./detokenizer.js";
 import { checkTokenizerJson, isObject, type TokenizerJson } from "./format.js";
 import { FastEncoder } from "./fast/encoder.js";
-import { Ids } from "./fast/ids.js";
+import { Offsets } from "./fast/offsets.js";
 import { buildLibraryTokenizer, type LibraryTokenizer } from "./library.js";
 import { type Around, specialsAround } from "./post-processing.js";
 
@@ -130,19 +130,20 @@ export class Tokenizer {
   }
 
   /**
-   * Ids of a text, without special tokens added, and where in it each begins, in UTF-16 code units: tokens that are the bytes of
-   * one character begin where it does, and a ▁ that stands for no space begins with the text. `text` without lone surrogates.
+   * Ids of a text, without special tokens added, and where in it each begins and ends, in UTF-16 code units: a token with a part of
+   * a character has all of it, and a ▁ that stands for no space stands where the text begins. `text` without lone surrogates.
    * @throws DataError `unsupported` for a kind of tokenizer that only the library encodes
    */
-  encodeWithStarts(text: string): { ids: Int32Array; starts: Int32Array } {
-    const starts = new Ids();
-    const ids = this.#fast?.encode(text, starts);
+  encodeWithOffsets(text: string): { ids: Int32Array; starts: Int32Array; ends: Int32Array } {
+    const offsets = new Offsets();
+    const ids = this.#fast?.encode(text, offsets);
     if (ids === undefined) {
-      throw new DataError("unsupported", "where tokens begin in the text is not known for this kind of tokenizer", {
+      throw new DataError("unsupported", "where tokens stand in the text is not known for this kind of tokenizer", {
         file: this.#file,
       });
     }
-    return { ids, starts: starts.array.slice(0, starts.size) };
+    const [starts, ends] = [offsets.starts, offsets.ends].map(({ array, size }) => array.slice(0, size));
+    return { ids, starts: starts!, ends: ends! };
   }
 
   #encodeSlowly(text: string, addSpecialTokens: boolean): Int32Array {

@@ -5,7 +5,7 @@ import { Ids } from "./ids.js";
 import { mergeWord } from "./merge.js";
 import { fastModel, type FastModel } from "./model.js";
 import { fastSplitting, type Splitting } from "./splitting.js";
-import { TokenStarts } from "./starts.js";
+import { type Offsets, TokenOffsets } from "./offsets.js";
 
 /** Words kept with their ids; then all are forgotten. Short words only: a word of a text without spaces can be a text. */
 const CACHED_WORDS = 1 << 17;
@@ -25,7 +25,7 @@ export class FastEncoder {
   readonly #words = new Map<string, number>();
   readonly #pool = new Ids();
   readonly #symbols = new Ids();
-  readonly #starts: TokenStarts;
+  readonly #offsets: TokenOffsets;
 
   private constructor(model: FastModel, splitting: Splitting, json: TokenizerJson) {
     this.#model = model;
@@ -42,7 +42,7 @@ export class FastEncoder {
     this.#addedNormalized = new AddedTokens(
       json.added_tokens.filter(isLate).map((token) => ({ ...token, content: normalize(token.content) })),
     );
-    this.#starts = new TokenStarts(json, model);
+    this.#offsets = new TokenOffsets(json, model);
   }
 
   /** Undefined where this kind of tokenizer is left to the library. */
@@ -54,23 +54,23 @@ export class FastEncoder {
 
   /**
    * Ids of a text without lone surrogates; undefined where it must be normalized first, which is left to the library.
-   * @param starts receives for every id where its text begins, in UTF-16 code units; for the bytes of one character that character
+   * @param offsets receives for every id where its text begins and ends
    */
-  encode(text: string, starts?: Ids): Int32Array | undefined {
+  encode(text: string, offsets?: Offsets): Int32Array | undefined {
     const { form } = this.#splitting;
     if (form !== undefined && text.normalize(form) !== text) return undefined;
     const out = new Ids();
     this.#added.split(text, 0, text.length).forEach((piece, index) => {
-      if (piece.id === undefined) this.#encodePiece(text, piece, index === 0, out, starts);
+      if (piece.id === undefined) this.#encodePiece(text, piece, index === 0, out, offsets);
       else {
         out.push(piece.id);
-        starts?.push(piece.start);
+        offsets?.push(piece.start, piece.end);
       }
     });
     return out.array.slice(0, out.size);
   }
 
-  #encodePiece(text: string, { start, end }: Piece, isFirst: boolean, out: Ids, starts?: Ids): void {
+  #encodePiece(text: string, { start, end }: Piece, isFirst: boolean, out: Ids, offsets?: Offsets): void {
     const { metaspace, prefix, prefixRule } = this.#splitting;
     const piece = start === 0 && end === text.length ? text : text.slice(start, end);
     const spaced = metaspace ? piece.replaceAll(" ", "▁") : piece;
@@ -81,7 +81,7 @@ export class FastEncoder {
       const origin = start + part.start - shift;
       if (part.id !== undefined) {
         out.push(part.id);
-        starts?.push(Math.max(start, origin));
+        offsets?.push(Math.max(start, origin), start + part.end - shift);
         continue;
       }
       const section = words.slice(part.start, part.end);
@@ -89,8 +89,8 @@ export class FastEncoder {
       const added = mayWant && !section.startsWith(prefix) ? prefix : "";
       const first = out.size;
       this.#encodeWords(added + section, out);
-      if (starts !== undefined) {
-        this.#starts.find(added + section, out.array.subarray(first, out.size), start, origin - added.length, starts);
+      if (offsets !== undefined) {
+        this.#offsets.find(added + section, out.array.subarray(first, out.size), start, origin - added.length, offsets);
       }
     }
   }

@@ -1,0 +1,53 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { chatTemplateHash, type ChatTemplateSource } from "../sft/chat-template.js";
+import { LAYOUT_FIELDS, type Layout, type Message, messagesOf } from "../sft/layouts.js";
+import { type RecordOptions, type RecordParser, textParser } from "../sources/records.js";
+import type { Item } from "./encode-items.js";
+
+/** What is tokenized, and how. */
+export interface SourceSpec {
+  readonly files: readonly string[];
+  /** Texts, in a field of their records; or conversations. */
+  readonly read:
+    | { readonly kind: "text"; readonly field: string }
+    | { readonly kind: "chat"; readonly layout: Layout; readonly template: ChatTemplateSource };
+  readonly format?: NonNullable<RecordOptions["format"]>;
+  /** The share of documents (0 … 1), chosen by the hash of their text, that is kept apart. Texts only. */
+  readonly heldOut?: number;
+}
+
+/** Changes whenever the same source would give other tokens. */
+const VERSION = 1;
+
+/** A name for the tokens of a source: a hash of the files' bytes, of the tokenizer and of everything else that they depend on. */
+export async function sourceKey(
+  { files, read, format = "auto", heldOut = 0 }: SourceSpec,
+  tokenizerHash: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const contents: string[] = [];
+  for (const file of files) {
+    const hash = createHash("sha256");
+    for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20, ...(signal && { signal }) })) {
+      hash.update(chunk as Uint8Array);
+    }
+    // The name decides only how a file is read.
+    contents.push(`${file.split(".").slice(1).join(".").toLowerCase()} ${hash.digest("hex")}`);
+  }
+  const what = read.kind === "text" ? ["text", read.field] : ["chat", read.layout, chatTemplateHash(read.template)];
+  const all = JSON.stringify([VERSION, tokenizerHash, what, format, heldOut, contents]);
+  return createHash("sha256").update(all).digest("hex").slice(0, 32);
+}
+
+export function parserOf({ read }: SourceSpec): RecordParser<Item> {
+  if (read.kind === "text") return textParser(read.field);
+  return { columns: LAYOUT_FIELDS, ofRecord: (record) => messagesOf(record, read.layout) };
+}
+
+/** Characters of an item, roughly. */
+export function sizeOf(item: Item): number {
+  return typeof item === "string"
+    ? item.length
+    : item.reduce((sum: number, { content }: Message) => sum + content.length, 0);
+}
