@@ -8,6 +8,7 @@ export { isHeldOut } from "./sources/held-out.js";
 export { Corpus, type CorpusOptions } from "./packing/corpus.js";
 export { type Boundary, boundaryOf, type PackingSettings } from "./packing/settings.js";
 export { type Batch, Batches, type BatchSettings } from "./packing/batches.js";
+export { JoinedSource } from "./packing/joined-source.js";
 export type { SourcePosition, WeightedSource } from "./packing/mixture.js";
 export type { Position } from "./packing/position.js";
 export type { TokenSource } from "./packing/token-source.js";
@@ -21,5 +22,6 @@ export {
   prepareSource,
   type SourceReport,
 } from "./store/prepare-source.js";
+export { type Preview, previewSource } from "./store/preview.js";
 export type { SourceSpec } from "./store/source-spec.js";
 export { TokenFile, type TokenFileInfo, type TokenWidth } from "./store/token-file.js";

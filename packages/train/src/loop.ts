@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Tokenizer } from "@slayer/data";
 import { perplexity } from "@slayer/eval";
 import { LossWatch, saveAnomaly } from "./anomaly.js";
-import { heldOutIds, type TrainingData } from "./corpus.js";
+import { type DataOptions, heldOutIds, type SourceSummary, type TrainingData } from "./corpus.js";
 import { InterruptedError, TrainingError } from "./errors.js";
 import { exportModel } from "./export.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
@@ -15,7 +15,7 @@ import { CheckpointSaver } from "./saver.js";
 import type { Setup } from "./setup.js";
 import { restoreState, type TrainingState } from "./state.js";
 
-export interface TrainOptions {
+export interface TrainOptions extends DataOptions {
   /** Go on from the newest checkpoint in the run's directory. */
   resume?: boolean;
   /** Replace an existing run. */
@@ -24,6 +24,10 @@ export interface TrainOptions {
   measure?: boolean;
   /** After it is aborted the current step is finished, the state saved, and the call rejects with InterruptedError. */
   signal?: AbortSignal;
+  /** From openData; else it is opened here. Closed at the end in any case. */
+  data?: TrainingData;
+  /** When all data is tokenized. */
+  onData?: (sources: SourceSummary[]) => void;
   onPlan?: (prediction: Prediction & { steps: number; firstStep: number }) => void;
   /** Training waits for a promise. */
   onStep?: (metrics: StepMetrics, steps: number) => unknown;
@@ -40,6 +44,8 @@ export interface TrainResult {
   tokens: number;
   finalLoss: number | null;
   seconds: number;
+  /** What was read of the data, with the epochs of each source. */
+  data: SourceSummary[];
   predicted: Prediction;
   measured: Measured;
 }
@@ -81,6 +87,7 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const restored = options.resume ? await restoreState(checkpoints, setup.optimizer, warn) : null;
   let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: data.batches().position() };
   const batches = data.batches(state.position);
+  options.onData?.(data.summary(batches));
   const log = await RunLog.open(recipe.out, state.step);
   const before = await readMetrics(join(recipe.out, "metrics.jsonl"));
   const watch = new LossWatch(recipe.anomalies.loss_rise, before.flatMap(lossOf));
@@ -136,7 +143,8 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
     processMemory: process.resourceUsage().maxRSS * 1024,
   };
   const { skipped, tokens } = state;
-  const result = { model: out, steps, skipped, tokens, finalLoss, seconds: (performance.now() - started) / 1000 };
+  const elapsed = (performance.now() - started) / 1000;
+  const result = { model: out, steps, skipped, tokens, finalLoss, seconds: elapsed, data: data.summary(batches) };
   await log.finish({ ...result, predicted: prediction, measured });
   return { ...result, predicted: prediction, measured };
 }
@@ -173,10 +181,14 @@ async function skip(
 }
 
 /** Tokenizes the held-out files once; the returned function gives each one's nats per token for the weights as they stand. */
-async function prepareEvaluation({ recipe, model, setup, tokenizer }: RunParts) {
+async function prepareEvaluation({ recipe, options, model, setup, tokenizer, data }: RunParts) {
   const files = await Promise.all(
-    (recipe.eval?.perplexity ?? []).map(async (path) => ({ path, ...(await heldOutIds(path, tokenizer)) })),
+    (recipe.eval?.perplexity ?? []).map(async (path) => ({
+      path,
+      ...(await heldOutIds(path, tokenizer, options.directory)),
+    })),
   );
+  if (recipe.eval) files.push(...data.heldOut());
   return async (): Promise<Record<string, number>> => {
     const losses: Record<string, number> = {};
     for (const { path, ids, bytes } of files) {

@@ -4,6 +4,7 @@ import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, ty
 import { createDryBackend, metered } from "./dry-backend.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
+import { packingOf } from "./recipe-data.js";
 import type { Recipe } from "./recipe.js";
 import { choosePrecision, type Precision, setUp, type StepShape } from "./setup.js";
 
@@ -57,7 +58,7 @@ export async function planRun(
   memory = freemem(),
 ): Promise<RunPlan> {
   const { sequences, micro = sequences } = recipe.batch;
-  const segments = recipe.packing === "documents";
+  const segments = packingOf(recipe) !== "concatenate";
   const precision = choosePrecision(recipe, model, backend);
   const plan = (recompute: boolean) =>
     rehearse(recipe, model, backend, { batch: micro, length: recipe.sequence_length, segments, recompute }, precision);

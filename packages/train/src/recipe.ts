@@ -1,17 +1,10 @@
 import { parseYaml } from "@slayer/checkpoint";
 import { z } from "zod";
 import { RecipeError } from "./errors.js";
+import { dataKeys, dataProblem, dataSource } from "./recipe-data.js";
 
 const count = z.int().positive();
 const rate = z.number().nonnegative();
-
-const dataSource = z.strictObject({
-  /** A .txt file (one document) or .jsonl, either also .gz. */
-  path: z.string().min(1),
-  /** The field of a JSONL record that holds the text. */
-  text: z.string().min(1).default("text"),
-  weight: z.number().positive().optional(),
-});
 
 /** Some of the trainable parameters, by patterns on whole path segments, with their own settings. */
 const parameterGroup = z.strictObject({
@@ -36,8 +29,7 @@ const recipeSchema = z.strictObject({
   trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
   data: z.array(dataSource).min(1),
   sequence_length: count.min(2),
-  /** concatenate: documents run on, as in the paper. documents: attention and loss stay within a document. */
-  packing: z.enum(["concatenate", "documents"]).default("concatenate"),
+  ...dataKeys,
   /** Sequences per optimizer step, and how many of them at a time. */
   batch: z.strictObject({ sequences: count, micro: count.optional() }),
   steps: count.optional(),
@@ -71,7 +63,8 @@ const recipeSchema = z.strictObject({
   clip: rate.default(1),
   precision: z.enum(["f32", "bf16"]).default("f32"),
   recompute: z.enum(["auto", "none", "block"]).default("auto"),
-  eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).min(1) }).optional(),
+  /** Held-out files or patterns; what `held_out` keeps apart is evaluated too. */
+  eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).default([]) }).optional(),
   checkpoint: z.strictObject({ every: count, keep: count.default(3) }).optional(),
   /** A loss or gradient that is not a number, or a loss so many nats above the median of the last 32 (0: never). */
   anomalies: z
@@ -115,18 +108,12 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   if (sequences % micro !== 0) {
     throw new RecipeError(`${file}: batch.sequences (${sequences}) must be a multiple of batch.micro (${micro})`);
   }
-  const missing = notBuilt(recipe);
-  if (missing) throw new RecipeError(`${file}: ${missing}`);
-  return recipe;
-}
-
-/** What a recipe may say but this version cannot do; it says so instead of doing something else. */
-function notBuilt({ stage, data }: Recipe): string | undefined {
-  if (stage === "sft") return "stage: sft is not built yet; stage: cpt is";
-  if (new Set(data.map(({ weight }) => weight ?? 1)).size > 1) {
-    return "mixing sources by weight is not built yet; leave the weights out to read all sources once per epoch";
+  const problem = dataProblem(recipe);
+  if (problem !== undefined) throw new RecipeError(`${file}: ${problem}`);
+  if (recipe.eval && recipe.eval.perplexity.length === 0 && recipe.held_out === 0) {
+    throw new RecipeError(`${file}: eval has nothing to evaluate: give eval.perplexity files, or held_out a share`);
   }
-  return undefined;
+  return recipe;
 }
 
 function assign(target: Record<string, unknown>, assignment: string): void {

@@ -31,16 +31,17 @@ const measureWith =
     probe(recipe, model, backend, ...args);
 
 /**
- * Continued pre-training as the recipe says. The run's directory receives `recipe.json`, `environment.json`, `metrics.jsonl`,
+ * Continued pre-training or supervised fine-tuning as the recipe says. The run's directory receives `recipe.json`, `environment.json`, `metrics.jsonl`,
  * `tensorboard/`, `checkpoints/` and at the end `model/` and `summary.json`. On the backends reference and cpu a run that was
  * killed and resumed gives the uninterrupted run's numbers bit for bit. Throws RecipeError for what the user can mend,
  * TrainingError if the run cannot go on, InterruptedError.
  */
 export async function train(recipe: Recipe, backend: Backend, options: TrainOptions = {}): Promise<TrainResult> {
-  const { warn = () => {} } = options;
-  const model = await openModel(recipe);
   let setup: Setup | undefined;
+  let { data } = options;
+  let model: OpenModel | undefined;
   try {
+    model = await openModel(recipe);
     const tokenizer = await Tokenizer.load(recipe.model);
     if (tokenizer.vocabSize > model.config.vocabSize) {
       throw new RecipeError(
@@ -50,7 +51,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     const measure = options.measure ? measureWith(recipe, model, backend) : undefined;
     const { shape, precision, prediction } = await planRun(recipe, model, backend, measure);
     checkFits(prediction, backend);
-    const data = await TrainingData.open(recipe, tokenizer, warn);
+    data ??= await TrainingData.open(recipe, tokenizer, options);
     const meter = metered(backend);
     setup = await setUp(recipe, model, meter.backend, shape, precision);
     await load(model, setup, options.signal);
@@ -60,10 +61,11 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     const parts = { recipe, options, model, setup, tokenizer, data, prediction, peakMemory: () => meter.peak() };
     return await runLoop(parts);
   } finally {
+    data?.close();
     setup?.program.free();
     setup?.optimizer.free();
     setup?.store.free();
-    await model.checkpoint.close();
+    await model?.checkpoint.close();
   }
 }
 
@@ -104,7 +106,7 @@ async function describeEnvironment(recipe: Recipe, backend: Backend, prediction:
 }
 
 /** Keys that may change when a run is resumed, since the curve does not depend on them. */
-const FREE_KEYS = ["anomalies", "checkpoint", "eval"] as const;
+const FREE_KEYS = ["anomalies", "checkpoint", "eval", "token_cache"] as const;
 
 function fixedPart(recipe: Recipe): string {
   return JSON.stringify({ ...recipe, ...Object.fromEntries(FREE_KEYS.map((key) => [key, undefined])) });

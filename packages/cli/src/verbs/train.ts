@@ -1,7 +1,9 @@
 import { dirname, join } from "node:path";
 import {
   dryRun,
+  openData,
   parseRecipe,
+  previewData,
   type Prediction,
   type Recipe,
   type StepMetrics,
@@ -9,41 +11,68 @@ import {
   type TrainResult,
 } from "@slayer/train";
 import type { Command } from "commander";
-import { newVerb } from "../command.js";
+import { newVerb, wholeNumber } from "../command.js";
 import { readText } from "../files.js";
 import { duration, formatBytes } from "../progress.js";
 import { LiveReport } from "../report/live.js";
 import type { CommonOptions, Context, Run } from "../run.js";
+import { describeData, describeExample } from "./train-data.js";
 
 interface TrainOptions extends CommonOptions {
   readonly resume?: true;
   readonly overwrite?: true;
   readonly dryRun?: true;
+  readonly show?: number;
   readonly set: readonly string[];
 }
 
 export function addTrain(program: Command, context: Context): void {
-  newVerb(program, "train", "post-train a model as a recipe says (continued pre-training)", [
-    "slayer train recipe.yaml",
-    "slayer train recipe.yaml --set steps=4 --set out=runs/short --dry-run",
-  ])
-    .argument("<recipe>", "a YAML file; relative paths in it are relative to the current directory")
+  newVerb(
+    program,
+    "train",
+    "post-train a model as a recipe says (continued pre-training or fine-tuning on conversations)",
+    [
+      "slayer train recipe.yaml",
+      "slayer train recipe.yaml --show 3",
+      "slayer train recipe.yaml --set steps=4 --set out=runs/short --dry-run",
+    ],
+  )
+    .argument(
+      "<recipe>",
+      "a YAML file; relative paths in it are relative to the current directory, those of data to the recipe's folder first",
+    )
     .option("--resume", "go on from the newest checkpoint in the run's directory")
     .option("--overwrite", "replace an existing run")
     .option(
       "--dry-run",
       "print memory, FLOPs and time as planned, and train nothing; the model's weights are not needed",
     )
+    .option(
+      "--show <n>",
+      "print the first n documents or conversations as they are trained on, and train nothing",
+      wholeNumber(1),
+    )
     .option("--set <key=value...>", "put values on top of the recipe, keys with dots", [])
     .action((file: string, options: TrainOptions) =>
       context.run(options, async (run) => {
         const recipe = parseRecipe(await readText(file, 2 ** 20), file, options.set);
+        if (options.show !== undefined) return show(run, recipe, dirname(file), options.show);
         if (options.dryRun) return dry(run, recipe);
-        const result = await trainWithProgress(run, recipe, options);
+        const result = await trainWithProgress(run, recipe, dirname(file), options);
         printResult(run, result);
         return result;
       }),
     );
+}
+
+async function show(run: Run, recipe: Recipe, directory: string, count: number): Promise<object> {
+  const sources = await previewData(recipe, count, { directory });
+  for (const { path, examples } of sources) {
+    examples.forEach((example, i) => {
+      for (const line of describeExample(example, `${path} ${i + 1}`, recipe.sequence_length)) run.print(line);
+    });
+  }
+  return { sources };
 }
 
 async function dry(run: Run, recipe: Recipe): Promise<object> {
@@ -61,8 +90,22 @@ function stepsOf({ steps, tokens }: Recipe, prediction: Prediction): number | nu
   return steps ?? (tokens === undefined ? null : Math.max(1, Math.floor(tokens / prediction.tokens)));
 }
 
-async function trainWithProgress(run: Run, recipe: Recipe, options: TrainOptions): Promise<TrainResult> {
+async function trainWithProgress(
+  run: Run,
+  recipe: Recipe,
+  directory: string,
+  options: TrainOptions,
+): Promise<TrainResult> {
   const backend = await run.backend();
+  const data = await run.progress({ label: "tokenize", total: 1, unit: "B" }, (progress) =>
+    openData(recipe, {
+      directory,
+      signal: run.signal,
+      warn: (message) => run.warn(message),
+      onTokenize: ({ path, bytes, totalBytes, tokens }) =>
+        progress.update(bytes, `${tokens} tokens of ${path}`, totalBytes),
+    }),
+  );
   return run.progress({ label: "train", total: 1, unit: "steps" }, async (progress) => {
     let report: LiveReport | undefined;
     let memory = "";
@@ -71,6 +114,11 @@ async function trainWithProgress(run: Run, recipe: Recipe, options: TrainOptions
         resume: options.resume ?? false,
         overwrite: options.overwrite ?? false,
         measure: true,
+        directory,
+        data,
+        onData: (sources) => {
+          for (const line of describeData(sources)) run.log(line);
+        },
         signal: run.signal,
         warn: (message) => run.warn(message),
         onPlan: ({ steps, firstStep, ...prediction }) => {
@@ -146,6 +194,7 @@ function printResult(run: Run, result: TrainResult): void {
   if (finalLoss !== null) {
     run.print(`last loss ${finalLoss.toFixed(4)}; curve in ${dirname(model)}/metrics.jsonl and report.html`);
   }
+  for (const line of describeData(result.data)) run.print(line);
   run.print(
     `memory: predicted ${formatBytes(predicted.memory.total)}, measured ${formatBytes(measured.memory)} on the device; the process held ${formatBytes(measured.processMemory)} at most`,
   );

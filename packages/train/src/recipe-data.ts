@@ -1,0 +1,61 @@
+import { z } from "zod";
+
+/** One entry under `data`. */
+export const dataSource = z.strictObject({
+  /** Files, or patterns such as math/*.jsonl: .txt and .md (one document each), .jsonl, each also .gz or .zst, and .parquet. */
+  path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  /** cpt: the field of a record that holds the text. */
+  text: z.string().min(1).default("text"),
+  /** sft: how a record holds a conversation. */
+  layout: z.enum(["auto", "openai", "sharegpt", "alpaca"]).default("auto"),
+  /** Where the extension does not say it. */
+  format: z.enum(["auto", "text", "jsonl", "parquet"]).default("auto"),
+  /** Share of the tokens relative to the other sources'; all have one, or none has. */
+  weight: z.number().positive().optional(),
+});
+
+/** Keys of a recipe beside `data` that say what becomes of the data. */
+export const dataKeys = {
+  /**
+   * concatenate: documents run on, as in the paper. documents: attention and loss stay within a document. whole: that, and no
+   * document is cut in two. Default: concatenate for cpt, whole for sft.
+   */
+  packing: z.enum(["concatenate", "documents", "whole"]).optional(),
+  /** cpt: share of the documents, by the hash of their text, that is not trained on but evaluated. */
+  held_out: z.number().min(0).lt(1).default(0),
+  /** Share of the records of a source that may be unreadable; they are left out, and more are an error. */
+  bad_records: z.number().min(0).max(1).default(0.01),
+  /** sft: a Jinja file, where the model has no chat template or another is wanted. */
+  chat_template: z.string().min(1).optional(),
+  /** Where tokenized sources are kept, for other runs too. Default: tokens/ in the run's directory. */
+  token_cache: z.string().min(1).optional(),
+};
+
+interface DataPart {
+  readonly stage: "cpt" | "sft";
+  readonly packing?: "concatenate" | "documents" | "whole" | undefined;
+  readonly held_out: number;
+  readonly chat_template?: string | undefined;
+  readonly data: readonly z.infer<typeof dataSource>[];
+}
+
+/** The packing that a recipe means. */
+export function packingOf({ stage, packing }: DataPart): "concatenate" | "documents" | "whole" {
+  return packing ?? (stage === "sft" ? "whole" : "concatenate");
+}
+
+/** What is wrong with a recipe's data keys taken together. */
+export function dataProblem(recipe: DataPart): string | undefined {
+  const { stage, held_out, chat_template, data } = recipe;
+  const weighted = data.filter(({ weight }) => weight !== undefined).length;
+  if (weighted !== 0 && weighted !== data.length) {
+    return `data: ${weighted} of ${data.length} sources have a weight; give one to each, or to none to read all once per epoch`;
+  }
+  if (stage === "cpt" && chat_template !== undefined) return "chat_template belongs to stage: sft";
+  if (stage === "sft" && held_out > 0)
+    return "held_out belongs to stage: cpt; for sft keep conversations in files of their own";
+  if (stage === "sft" && packingOf(recipe) !== "whole") {
+    return "stage: sft packs whole conversations side by side; leave packing out";
+  }
+  return undefined;
+}
