@@ -20,6 +20,7 @@ beforeEach(async () => {
       .map((text) => `${JSON.stringify({ text })}\n`)
       .join(""),
   );
+  writeFileSync("t.jinja", "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}");
   writeFileSync(
     "recipe.yaml",
     `model: model
@@ -46,7 +47,7 @@ describe("slayer train", () => {
   it("its help's examples run", async () => {
     const { stdout } = await slayer(["train", "--help"]);
     const examples = Array.from(stdout.matchAll(/^ {2}\$ slayer (.+)$/gm), (m) => m[1]!.split(" "));
-    expect(examples).toHaveLength(2);
+    expect(examples).toHaveLength(3);
     for (const example of examples) {
       const { code, stderr } = await slayer(example);
       expect(code, stderr).toBe(0);
@@ -120,9 +121,34 @@ describe("slayer train", () => {
     expect(losses("runs/a")).toEqual(losses("runs/whole"));
   });
 
+  it("conversations: --show prints what is scored, the run trains on it, --json tells the epochs", async () => {
+    const talk = (i: number) => ({ instruction: `add ${i} and 1`, output: `it is ${i + 1}` });
+    writeFileSync("chat.jsonl", Array.from({ length: 30 }, (_, i) => JSON.stringify(talk(i))).join("\n"));
+    const sft = ["--set", "stage=sft", "--set", "chat_template=t.jinja", "--set", "data=[{path: chat.jsonl}]"].concat([
+      ...["--set", "sequence_length=64", "--set", "out=runs/sft"],
+    ]);
+    const shown = await slayer(["train", "recipe.yaml", "--show", "2", ...sft]);
+    expect(shown.code, shown.stderr).toBe(0);
+    const [title, context, scored] = shown.stdout.split("\n");
+    expect(title).toMatch(/^chat\.jsonl 1 {2}\(chat\.jsonl:1\): \d+ tokens, \d+ scored$/);
+    expect(context!.replaceAll("|", "")).toBe("  context  user: add 0 and 1</s>");
+    expect(scored!.replaceAll("|", "")).toBe("  scored   assistant: it is 1</s>");
+    const { code, stdout, stderr } = await slayer(["train", "recipe.yaml", "--json", ...sft]);
+    expect(code, stderr).toBe(0);
+    const result = JSON.parse(stdout) as { data: { path: string; documents: number; epochs: number }[] };
+    expect(result.data).toMatchObject([{ path: "chat.jsonl", documents: 30 }]);
+    expect(result.data[0]!.epochs).toBeGreaterThan(0);
+    expect(steps("runs/sft").filter(({ loss }) => loss !== undefined)).toHaveLength(6);
+  });
+
   it.each([
     ["an unknown key", ["--set", "learning_rate=1"], 'Unrecognized key: "learning_rate"'],
-    ["SFT", ["--set", "stage=sft"], "stage: sft is not built yet"],
+    ["SFT without a template", ["--set", "stage=sft"], "the model has no chat template"],
+    [
+      "no conversations",
+      ["--set", "stage=sft", "--set", "chat_template=t.jinja"],
+      "40 of 40 records cannot be read, more than a share of 0.01; the first: no conversation",
+    ],
     ["a model that is not there", ["--set", "model=nowhere"], "nowhere"],
     ["data that is not there", ["--set", "data=[{path: nothing.jsonl}]"], "nothing.jsonl"],
     [

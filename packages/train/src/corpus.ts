@@ -19,7 +19,6 @@ import {
   type WeightedSource,
 } from "@slayer/data";
 import type { Recipe } from "./recipe.js";
-import { packingOf } from "./recipe-data.js";
 
 export interface DataOptions {
   /** Where relative data paths are looked for first, the recipe's folder; then in the current directory. */
@@ -61,7 +60,7 @@ export class TrainingData {
     const { stage, batch, sequence_length: sequenceLength, seed } = recipe;
     this.#settings = {
       sequenceLength,
-      mode: packingOf(recipe),
+      mode: recipe.packing,
       // A chat template writes its own.
       boundary: stage === "sft" ? {} : boundaryOf(tokenizer),
       shuffle: { documents: true, sequences: true },

@@ -4,7 +4,6 @@ import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, ty
 import { createDryBackend, metered } from "./dry-backend.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
-import { packingOf } from "./recipe-data.js";
 import type { Recipe } from "./recipe.js";
 import { choosePrecision, type Precision, setUp, type StepShape } from "./setup.js";
 
@@ -58,7 +57,7 @@ export async function planRun(
   memory = freemem(),
 ): Promise<RunPlan> {
   const { sequences, micro = sequences } = recipe.batch;
-  const segments = packingOf(recipe) !== "concatenate";
+  const segments = recipe.packing !== "concatenate";
   const precision = choosePrecision(recipe, model, backend);
   const plan = (recompute: boolean) =>
     rehearse(recipe, model, backend, { batch: micro, length: recipe.sequence_length, segments, recompute }, precision);

@@ -31,16 +31,18 @@ export const dataKeys = {
   token_cache: z.string().min(1).optional(),
 };
 
+export type Packing = "concatenate" | "documents" | "whole";
+
 interface DataPart {
   readonly stage: "cpt" | "sft";
-  readonly packing?: "concatenate" | "documents" | "whole" | undefined;
+  readonly packing?: Packing | undefined;
   readonly held_out: number;
   readonly chat_template?: string | undefined;
   readonly data: readonly z.infer<typeof dataSource>[];
 }
 
 /** The packing that a recipe means. */
-export function packingOf({ stage, packing }: DataPart): "concatenate" | "documents" | "whole" {
+export function packingOf({ stage, packing }: Pick<DataPart, "stage" | "packing">): Packing {
   return packing ?? (stage === "sft" ? "whole" : "concatenate");
 }
 

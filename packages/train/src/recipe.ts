@@ -1,7 +1,7 @@
 import { parseYaml } from "@slayer/checkpoint";
 import { z } from "zod";
 import { RecipeError } from "./errors.js";
-import { dataKeys, dataProblem, dataSource } from "./recipe-data.js";
+import { dataKeys, dataProblem, dataSource, type Packing, packingOf } from "./recipe-data.js";
 
 const count = z.int().positive();
 const rate = z.number().nonnegative();
@@ -75,7 +75,7 @@ const recipeSchema = z.strictObject({
   out: z.string().min(1),
 });
 
-export type Recipe = z.infer<typeof recipeSchema>;
+export type Recipe = Omit<z.infer<typeof recipeSchema>, "packing"> & { packing: Packing };
 
 /**
  * Checks a recipe given as YAML text; `set` holds `key=value` assignments with dotted keys, values in YAML, which go on top.
@@ -99,7 +99,7 @@ export function parseRecipe(text: string, file: string, set: readonly string[] =
 export function checkRecipe(raw: unknown, file: string): Recipe {
   const parsed = recipeSchema.safeParse(raw);
   if (!parsed.success) throw new RecipeError(`${file}: ${z.prettifyError(parsed.error)}`);
-  const recipe = parsed.data;
+  const recipe: Recipe = { ...parsed.data, packing: packingOf(parsed.data) };
   const lengths = ["steps", "epochs", "tokens"].filter((key) => recipe[key as "steps"] !== undefined);
   if (lengths.length !== 1) {
     throw new RecipeError(`${file}: give exactly one of steps, epochs, tokens; got ${lengths.join(" and ") || "none"}`);

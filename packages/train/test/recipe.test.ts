@@ -11,6 +11,21 @@ describe("recipe", () => {
     expect(recipe).toMatchObject({ stage: "cpt", trainable: "provenance", packing: "concatenate", clip: 1 });
   });
 
+  it("SFT packs whole conversations; sources may be patterns, and mixed by weight", () => {
+    const recipe = parseRecipe(minimal, "r.yaml", [
+      "stage=sft",
+      "data=[{path: [a/*.jsonl, b.parquet], weight: 5}, {path: c, weight: 2}]",
+    ]);
+    expect(recipe).toMatchObject({ stage: "sft", packing: "whole", bad_records: 0.01, held_out: 0 });
+    expect(recipe.data[0]).toEqual({
+      path: ["a/*.jsonl", "b.parquet"],
+      text: "text",
+      layout: "auto",
+      format: "auto",
+      weight: 5,
+    });
+  });
+
   it("--set puts values on top, with dotted keys", () => {
     const recipe = parseRecipe(minimal, "r.yaml", ["optimizer.lr=1e-5", "batch.micro=2", "out=runs/y"]);
     expect(recipe).toMatchObject({ optimizer: { lr: 1e-5 }, batch: { sequences: 4, micro: 2 }, out: "runs/y" });
@@ -21,10 +36,13 @@ describe("recipe", () => {
     ["no length", minimal.replace("steps: 2", ""), [], "exactly one of steps, epochs, tokens"],
     ["two lengths", `${minimal}epochs: 1\n`, [], "exactly one of steps, epochs, tokens; got steps and epochs"],
     ["a micro-batch that does not divide", minimal, ["batch.micro=3"], "multiple of batch.micro (3)"],
-    ["SFT", minimal, ["stage=sft"], "stage: sft is not built yet"],
+    ["SFT that cuts conversations", minimal, ["stage=sft", "packing=documents"], "packs whole conversations"],
+    ["SFT with held_out", minimal, ["stage=sft", "held_out=0.1"], "held_out belongs to stage: cpt"],
+    ["a chat template for text", minimal, ["chat_template=t.jinja"], "chat_template belongs to stage: sft"],
+    ["nothing to evaluate", minimal, ["eval.every=5"], "give eval.perplexity files, or held_out a share"],
     ["a decay that the schedule has not", minimal, ["schedule.decay=0.1"], "belongs to the schedule wsd"],
     ["a group without parameters", minimal, ["optimizer.groups=[{lr: 1}]"], "optimizer.groups"],
-    ["weights", minimal, ["data=[{path: a.txt, weight: 5}, {path: b.txt, weight: 2}]"], "by weight is not built yet"],
+    ["one weight of two", minimal, ["data=[{path: a.txt, weight: 5}, {path: b.txt}]"], "1 of 2 sources have a weight"],
     ["NaN", minimal, ["optimizer.lr=.nan"], "optimizer.lr"],
     ["a beta of 1, whose bias correction divides by 0", minimal, ["optimizer.betas=[0.9, 1]"], "optimizer.betas[1]"],
     ["an eps of 0, with which a gradient of 0 gives NaN", minimal, ["optimizer.eps=0"], "optimizer.eps"],

@@ -29,7 +29,8 @@ export async function sourceKey(
   const contents: string[] = [];
   for (const file of files) {
     const hash = createHash("sha256");
-    for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20, ...(signal && { signal }) })) {
+    for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) {
+      signal?.throwIfAborted();
       hash.update(chunk as Uint8Array);
     }
     // The name decides only how a file is read.
