@@ -4,7 +4,8 @@
         --trainable 1 2 --lr 1e-2 --final 1e-3 --warmup-steps 3 [--weight-decay 0.1] [--clip 1.0]
 
 Batches: "input_ids" [S,B,T] and "targets" [S,B,T] int32; targets are already shifted (targets[.., t] follows
-input_ids[.., t]), -100 is ignored. Loss: mean of -log p(target) over the targets of the batch that are not ignored.
+input_ids[.., t]), -100 is ignored. "positions" and "segments" [S,B,T] if there are any: position ids, and of which document a
+token is; it sees only its own. Loss: mean of -log p(target) over the targets of the batch that are not ignored.
 
 Step s = 0..S-1 with W warmup steps uses
     lr_s = lr (s+1)/W                                                   s < W
@@ -55,6 +56,16 @@ def choose_trainable(model: torch.nn.Module, patterns: list[str]) -> dict[str, t
     return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 
 
+def packing(batches: dict[str, np.ndarray], s: int) -> dict[str, torch.Tensor]:
+    """Position ids and the additive attention mask [B,1,T,T] of a step's packed sequences, where it has them."""
+    if "segments" not in batches:
+        return {}
+    segments = torch.from_numpy(batches["segments"][s])
+    seen = (segments[:, :, None] == segments[:, None, :]).tril()
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    return dict(position_ids=torch.from_numpy(batches["positions"][s]).long(), attention_mask=mask[:, None])
+
+
 def train(model: torch.nn.Module, batches: dict[str, np.ndarray], patterns: list[str], lr: float, final: float,
           warmup: int, weight_decay: float, clip: float, betas: tuple[float, float], eps: float) -> dict:
     trainable = choose_trainable(model, patterns)
@@ -68,7 +79,7 @@ def train(model: torch.nn.Module, batches: dict[str, np.ndarray], patterns: list
         lr_s = learning_rate(s, len(ids), lr, final, warmup)
         for group in optimizer.param_groups:
             group["lr"] = lr_s
-        logits = model(input_ids=ids[s], use_cache=False).logits
+        logits = model(input_ids=ids[s], use_cache=False, **packing(batches, s)).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets[s].flatten(), ignore_index=-100)
         optimizer.zero_grad()
         loss.backward()
