@@ -9,6 +9,7 @@ import {
 } from "@slayer/data";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fillSequences } from "../src/packing/fill-sequences.js";
 
 const EOS = 1;
 const settings: BatchSettings = {
@@ -168,6 +169,31 @@ describe("whole documents", () => {
     const batches = new Batches(corpusOf(7, lengths), { ...whole, sequenceLength: 2048, epochs: 1 });
     const real = lengths.reduce((sum, length) => sum + length, 0);
     expect(real / (2048 * batches.sequencesPerEpoch)).toBeGreaterThan(0.99);
+  });
+
+  it("any lengths: every item in one bin, none over its capacity, and of two bins one is more than half full", () => {
+    const anyLengths = fc.array(fc.integer({ min: 1, max: 50 }), { maxLength: 80 });
+    fc.assert(
+      fc.property(anyLengths, fc.integer({ min: 50, max: 70 }), (lengths, capacity) => {
+        const bins = fillSequences(lengths, capacity);
+        expect(bins.flat().toSorted((a, b) => a - b)).toEqual([...lengths.keys()]);
+        const full = bins.map((bin) => bin.reduce((sum, i) => sum + lengths[i]!, 0));
+        full.forEach((sum, i) => {
+          expect(sum).toBeLessThanOrEqual(capacity);
+          if (i > 0) expect(sum + full[i - 1]!).toBeGreaterThan(capacity);
+        });
+      }),
+    );
+  });
+
+  it("7,000 conversations of some 200 ± 80 tokens in sequences of 1,024: more than 99.5 % real tokens", () => {
+    const random = new Pcg32(6, 0);
+    const lengths = Array.from({ length: 7000 }, () => {
+      const bell = Array.from({ length: 6 }, () => random.next() / 2 ** 32).reduce((a, b) => a + b) - 3;
+      return Math.max(40, Math.round(200 + 110 * bell));
+    });
+    const real = lengths.reduce((sum, length) => sum + length, 0);
+    expect(real / (1024 * fillSequences(lengths, 1024).length)).toBeGreaterThan(0.995);
   });
 
   it("context tokens (~id) are seen but not targets; what has no target left after cutting is left out", () => {

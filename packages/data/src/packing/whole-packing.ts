@@ -1,12 +1,12 @@
 import { DataError } from "../errors.js";
+import { fillSequences } from "./fill-sequences.js";
 import { Pcg32, shuffle } from "./pcg32.js";
 import { NOT_SCORED, type Packing, type SequenceRow } from "./sequence-row.js";
 import type { PackingSettings } from "./settings.js";
 import { idOf, type TokenSource } from "./token-source.js";
 
 /**
- * Whole documents side by side in a sequence, none cut in two: packed by best-fit decreasing (longest first, each into the fullest
- * sequence where it fits; Ding et al. 2024, "Fewer Truncations Improve Language Modeling", arXiv:2404.10830). What does not fit into T
+ * Whole documents side by side in a sequence, none cut in two (fillSequences says which stand together). What does not fit into T
  * tokens loses its end; a document that then has nothing to score is left out. Every epoch gives the same sequences, in an order
  * of its own (PCG32 with the seed, stream 2·epoch + 1).
  */
@@ -43,7 +43,7 @@ export class WholePacking implements Packing {
       );
     }
     const lengths = kept.map((document) => this.#lengthOf(document));
-    const bins = bestFitDecreasing(lengths, settings.sequenceLength);
+    const bins = fillSequences(lengths, settings.sequenceLength);
     this.#documents = Uint32Array.from(bins.flat(), (i) => kept[i]!);
     this.#starts = new Uint32Array(bins.length + 1);
     bins.forEach((bin, i) => (this.#starts[i + 1] = this.#starts[i]! + bin.length));
@@ -104,47 +104,4 @@ export class WholePacking implements Packing {
     }
     return this.#order.sequences[n % this.sequencesPerEpoch]!;
   }
-}
-
-/**
- * Items into bins of equal capacity: longest first, each into the bin with the least room that holds it, the newest of such bins.
- * @param lengths each 1 … capacity
- * @returns bins of indices
- */
-function bestFitDecreasing(lengths: readonly number[], capacity: number): number[][] {
-  const order = Uint32Array.from(lengths.keys()).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
-  const bins: number[][] = [];
-  /** Bins by their room; and a tree of which rooms there are: node i has the children 2i and 2i + 1, the rooms are its leaves. */
-  const byRoom = new Map<number, number[]>();
-  const leaves = 2 ** Math.ceil(Math.log2(capacity + 1));
-  const counts = new Uint32Array(2 * leaves);
-  const change = (room: number, by: 1 | -1): void => {
-    for (let node = leaves + room; node > 0; node >>>= 1) counts[node] = counts[node]! + by;
-  };
-  /** The smallest room of at least `length`, or -1. */
-  const find = (length: number): number => {
-    let node = leaves + length;
-    if (counts[node]! > 0) return length;
-    while (node > 1 && (node % 2 === 1 || counts[node + 1] === 0)) node >>>= 1;
-    if (node <= 1) return -1;
-    for (node++; node < leaves;) node = counts[2 * node]! > 0 ? 2 * node : 2 * node + 1;
-    return node - leaves;
-  };
-  for (const item of order) {
-    const length = lengths[item]!;
-    const room = find(length);
-    let bin: number;
-    if (room < 0) bin = bins.push([]) - 1;
-    else {
-      bin = byRoom.get(room)!.pop()!;
-      change(room, -1);
-    }
-    bins[bin]!.push(item);
-    const left = (room < 0 ? capacity : room) - length;
-    const others = byRoom.get(left);
-    if (others === undefined) byRoom.set(left, [bin]);
-    else others.push(bin);
-    change(left, 1);
-  }
-  return bins;
 }
