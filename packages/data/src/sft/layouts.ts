@@ -58,6 +58,8 @@ function read(record: Record<string, unknown>, layout: Layout): Parsed<Message[]
       if (has("conversations")) return ofShareGpt(record.conversations, record.system);
       if (has("instruction") && has("output")) return ofAlpaca(record);
       return { reason: "no conversation: expected messages, conversations, or instruction and output" };
+    default:
+      return layout satisfies never;
   }
 }
 
