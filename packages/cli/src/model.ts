@@ -1,5 +1,5 @@
 import { Checkpoint } from "@slayer/checkpoint";
-import { DocumentReader, type ReadOptions, Tokenizer } from "@slayer/data";
+import { DocumentReader, expandPath, type ReadOptions, Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
 import { type Backend, Store } from "@slayer/tensor";
 import type { Command } from "commander";
@@ -38,9 +38,14 @@ export interface TextOptions {
 /** The options that say which text a verb reads. */
 export function addTextOptions(command: Command): Command {
   return command
-    .requiredOption("--data <file...>", "text files (.txt, .md) and JSONL files, each also as .gz")
-    .addOption(new Option("--format <format>", "of the data").choices(["auto", "text", "jsonl"]).default("auto"))
-    .option("--field <name>", "the JSONL field that holds the text", "text");
+    .requiredOption(
+      "--data <file...>",
+      "text files (.txt, .md), JSONL files, each also as .gz or .zst, Parquet files; or patterns",
+    )
+    .addOption(
+      new Option("--format <format>", "of the data").choices(["auto", "text", "jsonl", "parquet"]).default("auto"),
+    )
+    .option("--field <name>", "the field of a record that holds the text", "text");
 }
 
 /** One text with the tokens that its model's tokenizer makes of it. */
@@ -57,7 +62,8 @@ export async function tokenizeFiles(
   { data, format, field }: TextOptions,
 ): Promise<TokenizedDocument[]> {
   const tokenizer = await Tokenizer.load(model);
-  const reader = new DocumentReader(data, { format, field });
+  const files = await Promise.all(data.map((pattern) => expandPath(pattern, [""])));
+  const reader = new DocumentReader(files.flat(), { format, field });
   const documents: TokenizedDocument[] = [];
   for await (const { text } of reader) {
     run.signal.throwIfAborted();

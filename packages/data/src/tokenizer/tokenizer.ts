@@ -126,7 +126,11 @@ export class Tokenizer {
     if (fast === undefined) return this.#encodeSlowly(whole, addSpecialTokens);
     const { before, after } = around!;
     if (before.length + after.length === 0) return fast;
-    return Int32Array.from([...before, ...Array.from(fast), ...after]);
+    const ids = new Int32Array(before.length + fast.length + after.length);
+    ids.set(before);
+    ids.set(fast, before.length);
+    ids.set(after, before.length + fast.length);
+    return ids;
   }
 
   /**
