@@ -51,6 +51,8 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     const measure = options.measure ? measureWith(recipe, model, backend) : undefined;
     const { shape, precision, prediction } = await planRun(recipe, model, backend, measure);
     checkFits(prediction, backend);
+    // Tokenizing can take hours; what is wrong with the directory is said before.
+    await checkDirectory(recipe, options);
     data ??= await TrainingData.open(recipe, tokenizer, options);
     const meter = metered(backend);
     setup = await setUp(recipe, model, meter.backend, shape, precision);
@@ -124,10 +126,14 @@ const RUN_PARTS = [
 ];
 
 /**
- * A new run gets a directory in which nothing is in its way; a resumed one must have been started with the same recipe. What is
- * not a run's is never replaced, nor the model that the run starts from.
+ * Whether a run can have its directory: a new run's holds nothing that is in its way; a resumed one must have been started with
+ * the same recipe. What is not a run's is never replaced, nor the model that the run starts from. Changes nothing.
+ * @throws RecipeError
  */
-async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOptions): Promise<void> {
+export async function checkDirectory(
+  recipe: Recipe,
+  { resume, overwrite }: Pick<TrainOptions, "resume" | "overwrite">,
+): Promise<void> {
   const { out } = recipe;
   const model = await realpath(recipe.model);
   for (const part of RUN_PARTS) {
@@ -137,18 +143,13 @@ async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOpti
     }
   }
   const file = join(out, "recipe.json");
-  const text = `${JSON.stringify(recipe, null, 2)}\n`;
   const before = await readFile(file, "utf8").catch(() => null);
-  if (before !== null && resume) {
-    if (fixedPart(JSON.parse(before) as Recipe) !== fixedPart(recipe)) {
-      throw new RecipeError(
-        `${file} differs from the recipe given: a resumed run needs the one it was started with (but for ${FREE_KEYS.join(", ")})`,
-      );
-    }
-    if (before !== text) await writeFileAtomic(file, text);
-    return;
+  if (before !== null && resume && fixedPart(JSON.parse(before) as Recipe) !== fixedPart(recipe)) {
+    throw new RecipeError(
+      `${file} differs from the recipe given: a resumed run needs the one it was started with (but for ${FREE_KEYS.join(", ")})`,
+    );
   }
-  if (before !== null && !overwrite) {
+  if (before !== null && !resume && !overwrite) {
     throw new RecipeError(`${out} holds a run already: --resume continues it, --overwrite replaces it`);
   }
   const there = await readdir(out).catch((): string[] => []);
@@ -156,7 +157,18 @@ async function prepareDirectory(recipe: Recipe, { resume, overwrite }: TrainOpti
   if (before === null && foreign !== undefined) {
     throw new RecipeError(`${join(out, foreign)} exists, but ${out} is not a run (no recipe.json); choose another out`);
   }
-  for (const part of [...RUN_PARTS, "recipe.json"]) await rm(join(out, part), { recursive: true, force: true });
-  await mkdir(out, { recursive: true });
-  await writeFileAtomic(file, text);
+}
+
+/** Empties the directory of a run that begins anew, and writes down the recipe. */
+async function prepareDirectory(recipe: Recipe, options: TrainOptions): Promise<void> {
+  await checkDirectory(recipe, options);
+  const { out } = recipe;
+  const file = join(out, "recipe.json");
+  const text = `${JSON.stringify(recipe, null, 2)}\n`;
+  const before = await readFile(file, "utf8").catch(() => null);
+  if (before === null || !options.resume) {
+    for (const part of [...RUN_PARTS, "recipe.json"]) await rm(join(out, part), { recursive: true, force: true });
+    await mkdir(out, { recursive: true });
+  }
+  if (before !== text || !options.resume) await writeFileAtomic(file, text);
 }

@@ -1,5 +1,6 @@
 import { dirname, join } from "node:path";
 import {
+  checkDirectory,
   dryRun,
   openData,
   parseRecipe,
@@ -97,6 +98,7 @@ async function trainWithProgress(
   options: TrainOptions,
 ): Promise<TrainResult> {
   const backend = await run.backend();
+  await checkDirectory(recipe, options);
   const data = await run.progress({ label: "tokenize", total: 1, unit: "B" }, (progress) =>
     openData(recipe, {
       directory,
