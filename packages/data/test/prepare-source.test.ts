@@ -221,6 +221,23 @@ describe("a source of conversations", () => {
     await encoder.close();
   });
 
+  it.each([
+    ["a list of a billion", "{% for i in range(1000000000) %}x{% endfor %}", "range: expected at most 100000 numbers"],
+    [
+      "a text that doubles",
+      "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
+      "string length",
+    ],
+    ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "call stack"],
+  ])("hostile templates give a reason, and the process goes on: %s", async (_, text, reason) => {
+    const file = write("hostile.jsonl", [{ instruction: "q", output: "a" }]);
+    const run = prepareSource(chats(file, { template: text, tokens: {} }), {
+      ...options,
+      cache: join(folder, "hostile"),
+    });
+    await expect(run).rejects.toThrow(reason);
+  });
+
   it("the template of a model: a file of its own, a string, or the one named default; none is told", async () => {
     const model = (name: string, config: object, jinja?: string): string => {
       const dir = join(folder, name);

@@ -11,8 +11,12 @@ const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
 /** Marks around generated text while it is rendered, from Unicode's private use area. */
 const BEGIN = "\uF8F0";
 const END = "\uF8F1";
-/** Data must not depend on the day: a template that asks for the date gets the one that Llama 3 falls back to. */
-const WITHOUT_CLOCK = '{% set strftime_now = a_name_that_is_not_set %}{{ "" }}';
+/**
+ * Put before a template. Data must not depend on the day: one that asks for the date gets what Llama 3 falls back to. And a range
+ * is bounded: Jinja's would be an array that grows until V8 ends the process, whatever the bound on the thread's memory.
+ */
+const PRELUDE = '{% set strftime_now = a_name_that_is_not_set %}{% set range = bounded_range %}{{ "" }}';
+const LONGEST_RANGE = 100_000;
 const GENERATION = /\{%(-?)\s*(end)?generation\s*(-?)%\}/g;
 
 /** A chat template and what it may use, as plain data. */
@@ -74,6 +78,14 @@ export function chatTemplateHash({ template, tokens }: ChatTemplateSource): stri
     .digest("hex");
 }
 
+/** Python's range. */
+function boundedRange(first: number, end?: number, step = 1): number[] {
+  const [start, stop] = end === undefined ? [0, first] : [first, end];
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= LONGEST_RANGE)) throw new Error(`range: expected at most ${LONGEST_RANGE} numbers, found ${length}`);
+  return Array.from({ length }, (_, i) => start + i * step);
+}
+
 function namedTemplate(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (!Array.isArray(value)) return undefined;
@@ -104,7 +116,7 @@ export class ChatTemplate {
     );
     this.#isMarked = marked !== template;
     try {
-      this.#template = new Template(WITHOUT_CLOCK + marked);
+      this.#template = new Template(PRELUDE + marked);
     } catch (error) {
       throw new DataError("bad-template", `the chat template cannot be read: ${(error as Error).message}`);
     }
@@ -125,6 +137,7 @@ export class ChatTemplate {
       messages,
       add_generation_prompt: addGenerationPrompt,
       date_string: "26 Jul 2024",
+      bounded_range: boundedRange,
     });
   }
 

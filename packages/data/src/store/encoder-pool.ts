@@ -4,8 +4,11 @@ import { type EncodedItems, type EncoderSpec, type Item, ItemEncoder } from "./e
 
 /** A batch that takes longer is given up, and the template called endless. */
 const TIME_LIMIT_SECONDS = 120;
-/** Heap of a thread, in MiB: a template that makes endless text ends here, and not in the machine's last memory. */
-const HEAP_LIMIT = 4096;
+/**
+ * Heap of a thread, in MiB: where a template that makes endless text ends. Small enough that an array which grows until V8 allows no
+ * more (some 1.3 GB) does not get there: that would end the process, not the thread.
+ */
+const HEAP_LIMIT = 1024;
 
 type Answer =
   | { readonly encoded: EncodedItems }

@@ -166,7 +166,9 @@ async function tokenizeInto(folder: string, spec: SourceSpec, options: PrepareOp
     };
     BadRecords.check(report, maxBadShare);
     if (train.tokens === 0) {
-      throw new DataError("empty-corpus", "expected at least one document with text, found none", {
+      const [first] = report.bad;
+      const why = first === undefined ? "" : `; the first record cannot be read: ${first.reason}`;
+      throw new DataError("empty-corpus", `expected at least one document with text, found none${why}`, {
         file: spec.files[0]!,
       });
     }
