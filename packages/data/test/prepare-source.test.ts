@@ -228,7 +228,11 @@ describe("a source of conversations", () => {
       "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
       "string length",
     ],
-    ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "call stack"],
+    [
+      "endless recursion",
+      "{% macro f(x) %}{{ g.f(x) }}{% endmacro %}{% set g = namespace(f=f) %}{{ f(1) }}",
+      "chat template",
+    ],
   ])("hostile templates give a reason, and the process goes on: %s", async (_, text, reason) => {
     const file = write("hostile.jsonl", [{ instruction: "q", output: "a" }]);
     const run = prepareSource(chats(file, { template: text, tokens: {} }), {
