@@ -1,11 +1,13 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { wgslForVite } from "./packages/backend-webgpu/bundler/wgsl.mjs";
 
 const packages = fileURLToPath(new URL("./packages/", import.meta.url));
 const kernels = fileURLToPath(new URL("./kernels/index.ts", import.meta.url));
 
 /** Tests run on the sources; the built packages by test/packages.test.ts and test/readme.test.ts. */
 export default defineConfig({
+  plugins: [wgslForVite()],
   resolve: {
     alias: [
       { find: /^@slayer\/kernels$/, replacement: kernels },

@@ -30,11 +30,14 @@ const mayImport = {
 
 /**
  * What is built into a package instead of being installed beside it, and is therefore imported by path: kernels/ is not
- * published, and the conformance package carries its cases.
+ * published; the conformance package carries its cases, the WebGPU backend its shaders.
  *
- * @type {Record<string, string[]>}
+ * @type {Record<string, RegExp[]>}
  */
-const builtIn = { "backend-conformance": ["kernels/index.js"] };
+const builtIn = {
+  "backend-conformance": [/^kernels\/index\.js$/],
+  "backend-webgpu": [/^kernels\/[a-z-]+\/\w+\.wgsl$/],
+};
 
 /**
  * Checks every import: its direction, that the package which is imported is declared where it is used, that no relative
@@ -120,7 +123,8 @@ function checkSpecifier({ folder, name, dependencies }, file, specifier) {
     const target = posix.join(posix.dirname(file), specifier);
     const inside = folder === "kernels" ? target.startsWith("kernels/") : target.startsWith(`${folder}/src/`);
     const built = target.startsWith(`${folder}/dist/`) && target.endsWith(".wasm"); // assembled from a .wat of the sources
-    if (inside || built || target === `${folder}/package.json` || builtIn[short]?.includes(target)) return [];
+    const brought = builtIn[short]?.some((path) => path.test(target));
+    if (inside || built || brought || target === `${folder}/package.json`) return [];
     return [`${file}: relative import '${specifier}' leaves the package's sources`];
   }
   if (specifier.startsWith("node:")) {

@@ -1,4 +1,5 @@
 import { AddonMissingError, availableIsas, createCpuBackend } from "@slayer/backend-cpu";
+import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type Backend, createReferenceBackend, type OpName } from "@slayer/tensor";
 
 export interface BackendUnderTest {
@@ -14,16 +15,27 @@ export interface BackendUnderTest {
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
   reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all" },
-  cpu: { create: () => createCpuBackend(), notSupported: [], bf16: "weights", ...reasonIfMissing(availableIsas) },
+  cpu: {
+    create: () => createCpuBackend(),
+    notSupported: [],
+    bf16: "weights",
+    ...(await reasonIfMissing(availableIsas)),
+  },
+  webgpu: {
+    create: () => createWebgpuBackend(),
+    notSupported: [],
+    bf16: "all",
+    ...(await reasonIfMissing(async () => (await createWebgpuBackend()).close())),
+  },
 };
 
-/** Why `probe` says that a native addon is missing; any other error is one. */
-function reasonIfMissing(probe: () => unknown): { missing?: string } {
+/** Why `probe` says that a native addon or an adapter is missing; any other error is one. */
+async function reasonIfMissing(probe: () => unknown): Promise<{ missing?: string }> {
   try {
-    probe();
+    await probe();
     return {};
   } catch (error) {
-    if (error instanceof AddonMissingError) return { missing: error.message };
+    if (error instanceof AddonMissingError || error instanceof AdapterMissingError) return { missing: error.message };
     throw error;
   }
 }

@@ -1,39 +1,31 @@
+import { existsSync, readdirSync } from "node:fs";
 import { AddonMissingError, createCpuBackend } from "@slayer/backend-cpu";
 import { createCudaBackend, CudaUnavailableError } from "@slayer/backend-cuda";
+import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
-import { NotBuiltError, UserError } from "./errors.js";
+import { UserError } from "./errors.js";
+import { diskTuning } from "./tuning-store.js";
 
-interface BuiltBackend {
+interface BackendEntry {
   readonly name: string;
-  readonly open: (device: number) => Promise<Backend>;
+  /** `named`: asked for by its name, and not by `auto`, which wants what is fast. */
+  readonly open: (device: number, named: boolean) => Promise<Backend>;
   /** Why `auto` passes it by. */
   readonly onRequest?: string;
-}
-
-interface PlannedBackend {
-  readonly name: string;
-  readonly open?: undefined;
-  /** What it will run on. */
-  readonly needs: string;
 }
 
 /**
  * Every backend that can be asked for, best first: `auto` takes the first that opens. The only place that names concrete
  * backends; to add one, import it and give it a line.
  */
-const backends: readonly (BuiltBackend | PlannedBackend)[] = [
+const backends: readonly BackendEntry[] = [
   { name: "cuda", open: openCuda, onRequest: "it has not been tried on a GPU yet" },
-  { name: "webgpu", needs: "a GPU with a Vulkan, Metal or Direct3D 12 driver" },
+  { name: "webgpu", open: openWebgpu },
   { name: "cpu", open: openCpu },
   { name: "reference", open: openReference },
 ];
 
 export const backendNames: readonly string[] = ["auto", ...backends.map(({ name }) => name)];
-
-/** Whether `auto` considers this backend. */
-export function takenByAuto(name: string): boolean {
-  return backends.some((entry) => entry.name === name && entry.open !== undefined && entry.onRequest === undefined);
-}
 
 async function openCuda(device: number): Promise<Backend> {
   try {
@@ -42,6 +34,26 @@ async function openCuda(device: number): Promise<Backend> {
     throw error instanceof CudaUnavailableError ? new UserError(error.message) : error;
   }
 }
+
+async function openWebgpu(device: number, named: boolean): Promise<Backend> {
+  if (device !== 0) throw new UserError(`the webgpu backend has one device, 0; got --device ${device}`);
+  if (!named && !mayHaveGpu()) throw new NoDeviceError("this machine has no GPU that the system knows of");
+  try {
+    return await createWebgpuBackend({ software: named, tuning: diskTuning(process.env) });
+  } catch (error) {
+    throw error instanceof AdapterMissingError ? new NoDeviceError(error.message) : error;
+  }
+}
+
+/** False where Linux shows no GPU: then WebGPU, which takes a moment and has complaints of its own, need not be loaded. */
+function mayHaveGpu(): boolean {
+  if (process.platform !== "linux") return true;
+  const nodes = existsSync("/dev/dri") ? readdirSync("/dev/dri") : [];
+  return nodes.some((name) => name.startsWith("renderD")) || existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
+}
+
+/** There is no such device in this machine: nothing to mend, so nothing that `auto` needs to mention. */
+class NoDeviceError extends UserError {}
 
 async function openCpu(device: number): Promise<Backend> {
   if (device !== 0) throw new UserError(`the cpu backend has one device, 0; got --device ${device}`);
@@ -64,47 +76,52 @@ export async function openBackend(name: string, device: number, log: (text: stri
   if (entry === undefined) {
     throw new UserError(`--backend must be one of ${backendNames.join(", ")}; got ${JSON.stringify(name)}`);
   }
-  if (entry.open === undefined)
-    throw new NotBuiltError(`the ${name} backend`, `use --backend ${workingNames().join(" or ")}`);
-  return entry.open(device);
+  return entry.open(device, true);
 }
 
 async function openBest(device: number, log: (text: string) => void): Promise<Backend> {
   const problems: string[] = [];
-  for (const { name, open } of backends) {
-    if (open === undefined || !takenByAuto(name)) continue;
+  const absent: string[] = [];
+  for (const { name, open, onRequest } of backends) {
+    if (onRequest !== undefined) continue;
     try {
-      const backend = await open(device);
+      const backend = await open(device, false);
       if (problems.length > 0) log(`using the ${name} backend, which is slower: ${problems.join("; ")}`);
       return backend;
     } catch (error) {
-      problems.push(`${name}: ${(error as Error).message}`);
+      (error instanceof NoDeviceError ? absent : problems).push(`${name}: ${(error as Error).message}`);
     }
   }
-  throw new UserError(`no backend works here: ${problems.join("; ")}`);
+  throw new UserError(`no backend works here: ${[...absent, ...problems].join("; ")}`);
 }
 
-const workingNames = (): string[] => backends.filter(({ open }) => open !== undefined).map(({ name }) => name);
-
-/** A backend that works here, opened, or why it does not work. */
+/** A backend that works here, opened, or why it does not work. `auto`: whether `auto` may take it. */
 export type Probe =
-  | { readonly name: string; readonly backend: Backend }
+  | { readonly name: string; readonly backend: Backend; readonly auto: boolean }
   | { readonly name: string; readonly why: string; readonly install: string };
 
 /** Tries every backend of the table, in order. The caller closes those that opened. */
 export async function probeBackends(device: number): Promise<Probe[]> {
   const probes: Probe[] = [];
   for (const entry of backends) {
-    const { name } = entry;
-    if (entry.open === undefined) {
-      probes.push({ name, why: "not built yet", install: `a later version; it will need ${entry.needs}` });
-      continue;
-    }
     try {
-      probes.push({ name, backend: await entry.open(device) });
+      probes.push({ name: entry.name, ...(await openAsAutoWould(entry, device)) });
     } catch (error) {
-      probes.push({ name, why: (error as Error).message, install: "see the message" });
+      probes.push({ name: entry.name, why: (error as Error).message, install: "see the message" });
     }
   }
   return probes;
+}
+
+async function openAsAutoWould(
+  { open, onRequest }: BackendEntry,
+  device: number,
+): Promise<{ backend: Backend; auto: boolean }> {
+  if (onRequest !== undefined) return { backend: await open(device, true), auto: false };
+  try {
+    return { backend: await open(device, false), auto: true };
+  } catch (error) {
+    if (!(error instanceof NoDeviceError)) throw error;
+    return { backend: await open(device, true), auto: false };
+  }
 }

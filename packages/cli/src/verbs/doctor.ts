@@ -1,6 +1,6 @@
 import { arch, cpus, freemem, platform, totalmem } from "node:os";
 import type { Command } from "commander";
-import { type Probe, probeBackends, takenByAuto } from "../backends.js";
+import { type Probe, probeBackends } from "../backends.js";
 import { newVerb } from "../command.js";
 import { measureCopy, measureGemm } from "../measure.js";
 import { formatBytes } from "../progress.js";
@@ -21,7 +21,7 @@ export function addDoctor(program: Command, context: Context): void {
           run.print(describe(finding));
           backends.push(finding);
         }
-        const auto = backends.find(({ name, works }) => works && takenByAuto(name))?.name ?? null;
+        const auto = backends.find((found) => found.works && found.auto)?.name ?? null;
         run.print(`auto: ${auto ?? "no backend works"}`);
         return { ...machine, backends, auto };
       }),
@@ -45,6 +45,8 @@ type Finding =
   | {
       readonly name: string;
       readonly works: true;
+      /** Whether `auto` may take it. */
+      readonly auto: boolean;
       readonly device: string;
       readonly max_buffer_bytes: number;
       readonly gemm_gflops: number;
@@ -53,11 +55,12 @@ type Finding =
 
 async function examine(probe: Probe, signal: AbortSignal): Promise<Finding> {
   if (!("backend" in probe)) return { name: probe.name, works: false, why: probe.why, install: probe.install };
-  const { name, backend } = probe;
+  const { name, backend, auto } = probe;
   try {
     return {
       name,
       works: true,
+      auto,
       device: backend.capabilities.device,
       max_buffer_bytes: backend.capabilities.maxBufferBytes,
       gemm_gflops: await measureGemm(backend, signal),

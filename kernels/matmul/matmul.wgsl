@@ -1,0 +1,99 @@
+// C [m, n] = op(A)·op(B), or C += …, tiled: a workgroup of 16 × 16 threads computes a tile of 16·TM × 16·TN, each thread TM × TN
+// of it in registers, from slices of A and B of depth 16 in workgroup memory (Volkov & Demmel 2008). TM and TN are 4 or 8.
+// A lies [m, k] in rows of `lda` elements, or [k, m] if TRANSPOSE_A; B [k, n] in rows of `ldb`, or [n, k] if TRANSPOSE_B.
+// The *_base are where the first element is in what is bound. The threads' blocks of four rows and columns lie interleaved,
+// so that threads side by side read workgroup memory side by side.
+struct Params {
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<a_word>;
+@group(0) @binding(2) var<storage, read> b: array<b_word>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+
+#include "operands.wgsl"
+
+#const TM
+#const TN
+const DEPTH = 16u;
+const ROWS = 16u * TM;
+const COLUMNS = 16u * TN;
+
+var<workgroup> a_slice: array<vec4f, DEPTH * ROWS / 4>;
+var<workgroup> b_slice: array<vec4f, DEPTH * COLUMNS / 4>;
+
+fn load_a(row: u32, depth: u32) -> f32 {
+#if TRANSPOSE_A
+  let at = p.a_base + depth * p.lda + row;
+#else
+  let at = p.a_base + row * p.lda + depth;
+#endif
+  return select(0.0, element_of_a(at), row < p.m && depth < p.k);
+}
+
+fn load_b(depth: u32, column: u32) -> f32 {
+#if TRANSPOSE_B
+  let at = p.b_base + column * p.ldb + depth;
+#else
+  let at = p.b_base + depth * p.ldb + column;
+#endif
+  return select(0.0, element_of_b(at), column < p.n && depth < p.k);
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  let first_row = w.y * ROWS;
+  let first_column = w.x * COLUMNS;
+  let thread_row = l / 16;
+  let thread_column = l % 16;
+  var sums: array<array<vec4f, TN / 4>, TM>;
+  for (var depth = 0u; depth < p.k; depth += DEPTH) {
+    for (var i = l; i < DEPTH * ROWS; i += 256) {
+#if TRANSPOSE_A
+      let row = i % ROWS;
+      let slice = i / ROWS;
+#else
+      let row = i / DEPTH;
+      let slice = i % DEPTH;
+#endif
+      a_slice[(slice * ROWS + row) / 4][row % 4] = load_a(first_row + row, depth + slice);
+    }
+    for (var i = l; i < DEPTH * COLUMNS; i += 256) {
+#if TRANSPOSE_B
+      let column = i / DEPTH;
+      let slice = i % DEPTH;
+#else
+      let column = i % COLUMNS;
+      let slice = i / COLUMNS;
+#endif
+      b_slice[(slice * COLUMNS + column) / 4][column % 4] = load_b(depth + slice, first_column + column);
+    }
+    workgroupBarrier();
+    for (var slice = 0u; slice < DEPTH; slice++) {
+      var columns: array<vec4f, TN / 4>;
+      for (var j = 0u; j < TN / 4; j++) {
+        columns[j] = b_slice[slice * COLUMNS / 4 + j * 16 + thread_column];
+      }
+      for (var i = 0u; i < TM / 4; i++) {
+        let rows = a_slice[slice * ROWS / 4 + i * 16 + thread_row];
+        for (var j = 0u; j < TN / 4; j++) {
+          sums[4 * i][j] += rows.x * columns[j];
+          sums[4 * i + 1][j] += rows.y * columns[j];
+          sums[4 * i + 2][j] += rows.z * columns[j];
+          sums[4 * i + 3][j] += rows.w * columns[j];
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < TM; i++) {
+    let row = first_row + (i / 4) * 64 + thread_row * 4 + i % 4;
+    for (var j = 0u; j < TN; j++) {
+      let column = first_column + (j / 4) * 64 + thread_column * 4 + j % 4;
+      if (row < p.m && column < p.n) {
+        let at = p.c_base + row * p.ldc + column;
+        c[at] = sums[i][j / 4][j % 4] + select(0.0, c[at], p.accumulate == 1);
+      }
+    }
+  }
+}

@@ -1,0 +1,31 @@
+// C [m, n] = A [m, k]·Bᵀ, B [n, k], for few rows, as in decoding: one workgroup per column and row of C reads its row of B side by
+// side and adds up.
+struct Params {
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<a_word>;
+@group(0) @binding(2) var<storage, read> b: array<b_word>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+
+#include "operands.wgsl"
+#include "../webgpu/reduce.wgsl"
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = w.y * n.x + w.x;
+  let column = i / p.m;
+  let row = i % p.m;
+  if (column >= p.n) {
+    return;
+  }
+  var sum = 0.0;
+  for (var depth = l; depth < p.k; depth += WORKGROUP) {
+    sum += element_of_a(p.a_base + row * p.lda + depth) * element_of_b(p.b_base + column * p.ldb + depth);
+  }
+  let total = workgroup_sum(sum, l);
+  if (l == 0) {
+    let at = p.c_base + row * p.ldc + column;
+    c[at] = total + select(0.0, c[at], p.accumulate == 1);
+  }
+}

@@ -1,0 +1,15 @@
+// y = x, bit for bit. For operands that one dispatch may not be given twice.
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<word>;
+@group(0) @binding(2) var<storage, read_write> y: array<word>;
+
+#include "elementwise.wgsl"
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = thread_index(w, n, l);
+  if (i < p.count) {
+    y[i] = x[i];
+  }
+}

@@ -1,0 +1,2 @@
+// Threads in a workgroup.
+override WORKGROUP: u32 = 64;

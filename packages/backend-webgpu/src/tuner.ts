@@ -1,0 +1,125 @@
+import { type Bindings, Graph, makePlan, matmul, type Plan } from "@slayer/tensor";
+import matmulKernel from "../../../kernels/matmul/matmul.wgsl";
+import packKernel from "../../../kernels/matmul/matmul_pack.wgsl";
+import rowsKernel from "../../../kernels/matmul/matmul_rows.wgsl";
+import { prepareExecutable } from "./executable.js";
+import { lower } from "./lower/index.js";
+import { type DeviceTraits, LoweringError } from "./lowering.js";
+import { WebgpuBuffer } from "./memory.js";
+import type { Pipelines } from "./pipelines.js";
+import { submit } from "./submit.js";
+import { candidates, classOf, type ProductShape, typical, type Variant, variants } from "./variants.js";
+
+/** Where what was measured is kept from one process to the next. The text is JSON; what is not understood is measured again. */
+export interface TuningStore {
+  load(key: string): Promise<string | undefined>;
+  save(key: string, text: string): Promise<void>;
+}
+
+/** Products in one measurement: enough that starting them does not count. */
+const PRODUCTS = 4;
+const REPEATS = 3;
+
+/** Chooses among the variants of a matrix product by measuring them, once per class of shapes, adapter, driver and shader text. */
+export class Tuner {
+  readonly #chosen = new Map<string, Variant>();
+  readonly #device: GPUDevice;
+  readonly #pipelines: Pipelines;
+  readonly #store: TuningStore;
+  readonly #key: string;
+
+  private constructor(device: GPUDevice, pipelines: Pipelines, store: TuningStore, key: string) {
+    this.#device = device;
+    this.#pipelines = pipelines;
+    this.#store = store;
+    this.#key = key;
+  }
+
+  static async open(device: GPUDevice, pipelines: Pipelines, store: TuningStore, adapter: string): Promise<Tuner> {
+    const text = [matmulKernel, packKernel, rowsKernel].flatMap(({ lines }) => lines).join("\n");
+    const tuner = new Tuner(device, pipelines, store, `${adapter} ${hash(text)}`);
+    for (const [name, variant] of parse(await store.load(tuner.#key))) tuner.#chosen.set(name, variant);
+    return tuner;
+  }
+
+  choose(shape: ProductShape): Variant | undefined {
+    return this.#chosen.get(classOf(shape));
+  }
+
+  /** Measures what the plan needs and was not measured before. */
+  async learn(plan: Plan, traits: DeviceTraits): Promise<void> {
+    const wanted = new Map<string, ProductShape>();
+    const variant = (shape: ProductShape): Variant => {
+      if (this.choose(shape) === undefined) wanted.set(classOf(shape), typical(shape));
+      return candidates(shape, traits.software)[0]!;
+    };
+    for (const step of plan.steps) {
+      try {
+        lower(step, { ...traits, variant });
+      } catch (error) {
+        if (!(error instanceof LoweringError)) throw error; // `prepare` says what cannot be run
+      }
+    }
+    for (const [name, shape] of wanted) this.#chosen.set(name, await this.#fastest(shape, traits));
+    if (wanted.size > 0) await this.#store.save(this.#key, JSON.stringify(Object.fromEntries(this.#chosen)));
+  }
+
+  async #fastest(shape: ProductShape, traits: DeviceTraits): Promise<Variant> {
+    const options = candidates(shape, traits.software);
+    if (options.length === 1) return options[0]!;
+    let best = options[0]!;
+    let least = Infinity;
+    for (const option of options) {
+      const seconds = await this.#measure(shape, { ...traits, variant: () => option });
+      if (seconds < least) [best, least] = [option, seconds];
+    }
+    return best;
+  }
+
+  /** Seconds for a few products of this shape, the least of some runs. */
+  async #measure({ m, n, k, ...types }: ProductShape, traits: DeviceTraits): Promise<number> {
+    const graph = new Graph();
+    const { transposeA, transposeB } = types;
+    const a = graph.input("a", transposeA ? [k, m] : [m, k], types.bf16A ? "bf16" : "f32");
+    const b = graph.input("b", transposeB ? [n, k] : [k, n], types.bf16B ? "bf16" : "f32");
+    const results = Array.from({ length: PRODUCTS }, (_, i) => {
+      return [`c${i}`, matmul(a, b, { transposeA, transposeB, f32: types.bf16A })] as const;
+    });
+    const plan = makePlan(graph, Object.fromEntries(results));
+    const [arena, inputs] = [plan.arenaBytes, plan.inputBytes].map((bytes) => new WebgpuBuffer(this.#device, bytes));
+    const bindings: Bindings = { arena: arena!, inputs: inputs!, persistent: [] };
+    try {
+      const { batches } = await prepareExecutable(this.#device, traits, this.#pipelines, plan, bindings);
+      let least = Infinity;
+      for (let i = 0; i <= REPEATS; i++) {
+        const start = performance.now();
+        for (const batch of batches) submit(this.#device, batch.commands);
+        await this.#device.queue.onSubmittedWorkDone();
+        if (i > 0) least = Math.min(least, (performance.now() - start) / 1000); // the first one warms up
+      }
+      return least;
+    } finally {
+      arena!.destroy();
+      inputs!.destroy();
+    }
+  }
+}
+
+function parse(text: string | undefined): [string, Variant][] {
+  if (text === undefined) return [];
+  try {
+    const found = Object.entries(JSON.parse(text) as Record<string, unknown>);
+    return found.flatMap(([name, value]) =>
+      variants.filter((v) => v === value).map((v) => [name, v] as [string, Variant]),
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** FNV-1a, in hexadecimal: another text, another hash, in all likelihood. */
+function hash(text: string): string {
+  let h = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  return (h >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,50 @@
+import { cases, runCase } from "@slayer/backend-conformance";
+import { createWebgpuBackend, type WebgpuOptions } from "@slayer/backend-webgpu";
+import { describe, expect, it } from "vitest";
+import { missing, note } from "./support/adapter.js";
+
+type Case = (typeof cases)[number];
+
+/** What is wrong, by case; the tolerance of each is its own. */
+async function failures(options: WebgpuOptions, which: (c: Case) => boolean): Promise<Record<string, unknown>> {
+  const backend = await createWebgpuBackend(options);
+  const wrong: Record<string, unknown> = {};
+  for (const kernelCase of cases.filter((c) => !c.bench && which(c))) {
+    const result = await runCase(backend, kernelCase);
+    if (result.status !== "passed") wrong[kernelCase.name] = result;
+  }
+  await backend.close();
+  return wrong;
+}
+
+// Every case on the adapter as it is: packages/backend-conformance.
+describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances of the f64 reference${note}`, () => {
+  it("where a binding holds 40 KiB: larger operands in panels", async () => {
+    const options = { limits: { bindingBytes: 40 * 2 ** 10 } };
+    expect(await failures(options, (c) => !c.op.startsWith("attention"))).toEqual({});
+  });
+
+  it("where a binding holds 112 KiB: attention sequence by sequence", async () => {
+    const bindingBytes = 112 * 2 ** 10;
+    // One sequence is bound whole.
+    const fits = ({ inputs }: Case) => inputs.every(({ shape: [, T = 1, D = 1] }) => 4 * T * D <= bindingBytes);
+    const chosen = (c: Case) => c.op.startsWith("attention") && fits(c);
+    expect(cases.some((c) => chosen(c) && c.name.includes("B2 T200 H2"))).toBe(true);
+    expect(await failures({ limits: { bindingBytes } }, chosen)).toEqual({});
+  });
+
+  it("in workgroups of at most 8 threads, those of products apart", async () => {
+    expect(await failures({ limits: { invocations: 8 } }, (c) => !c.op.startsWith("attention"))).toEqual({});
+  });
+
+  // On the processor each of these takes a second or more to compile.
+  it.each([
+    "matmul NT 17×33×65",
+    "matmul TN 17×33×65",
+    "matmul NT 17×33×65, bf16",
+    "attention B2 T37 H4 K2 E8 segments",
+    "attention_backward B2 T37 H4 K2 E8 segments",
+  ])("as chosen for a GPU, on whatever there is: %s", async (name) => {
+    expect(await failures({ kernels: "gpu" }, (c) => c.name === name)).toEqual({});
+  });
+});

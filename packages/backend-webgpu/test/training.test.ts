@@ -1,0 +1,94 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { availableIsas, createCpuBackend } from "@slayer/backend-cpu";
+import { createWebgpuBackend, DeviceLostError } from "@slayer/backend-webgpu";
+import { Checkpoint } from "@slayer/checkpoint";
+import { expand, planSlayer } from "@slayer/surgery";
+import { type Backend, createReferenceBackend } from "@slayer/tensor";
+import { checkRecipe, readMetrics, train } from "@slayer/train";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
+import { tinyTexts } from "../../../test/support/tiny-texts.js";
+import { missing, note, openAdapter } from "./support/adapter.js";
+
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "slayer-webgpu-"));
+  await writeTinyCheckpoint(join(dir, "base"), { blocks: 4, hiddenSize: 32 });
+  const checkpoint = await Checkpoint.open(join(dir, "base"));
+  await expand(checkpoint, planSlayer(checkpoint.config, { groups: 1, groupSize: 2, prune: 1 }), join(dir, "expanded"));
+  await checkpoint.close();
+  const lines = tinyTexts(80, 2).map((text) => `${JSON.stringify({ text })}\n`);
+  await writeFile(join(dir, "data.jsonl"), lines.join(""));
+});
+
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const recipe = (out: string, steps: number) =>
+  checkRecipe(
+    {
+      model: join(dir, "expanded"),
+      data: [{ path: join(dir, "data.jsonl") }],
+      sequence_length: 16,
+      batch: { sequences: 2, micro: 1 },
+      steps,
+      optimizer: { lr: 0.01 },
+      schedule: { warmup: 4 },
+      checkpoint: { every: 4, keep: 2 },
+      out: join(dir, out),
+    },
+    "test recipe",
+  );
+
+async function losses(out: string): Promise<number[]> {
+  const lines = await readMetrics(join(dir, out, "metrics.jsonl"));
+  return lines.flatMap((line) => ("loss" in line ? [line.loss] : []));
+}
+
+async function run(name: string, backend: Backend, steps: number): Promise<number[]> {
+  await train(recipe(name, steps), backend);
+  await backend.close();
+  return losses(name);
+}
+
+function hasCpu(): boolean {
+  try {
+    return availableIsas().length > 0;
+  } catch {
+    return false;
+  }
+}
+
+describe.skipIf(missing !== undefined)(`training on WebGPU${note}`, () => {
+  it(`50 steps of continued pre-training: losses as the reference's${hasCpu() ? " and cpu's" : ""} to 1e-3 of each`, async () => {
+    const webgpu = await run("webgpu", await createWebgpuBackend(), 50);
+    const others = [await run("reference", createReferenceBackend(), 50)];
+    if (hasCpu()) others.push(await run("cpu", await createCpuBackend(), 50));
+    for (const other of others) {
+      expect(other).toHaveLength(50);
+      const worst = Math.max(...other.map((loss, i) => Math.abs(webgpu[i]! - loss) / loss));
+      expect(worst).toBeLessThanOrEqual(1e-3);
+    }
+    expect(webgpu.at(-1)).toBeLessThan(webgpu[0]!);
+  });
+
+  it("a device lost in a run: a typed error, and the run goes on from its last checkpoint, bit for bit", async () => {
+    const whole = await run("whole", await createWebgpuBackend(), 10);
+    const { adapter, device } = await openAdapter();
+    const backend = await createWebgpuBackend({ adapter });
+    const interrupted = train(recipe("lost", 10), backend, {
+      onStep: ({ step }) => {
+        if (step === 6) device().destroy();
+      },
+    });
+    await expect(interrupted).rejects.toThrow(DeviceLostError);
+    await expect(interrupted).rejects.toThrow(/the device was lost.*go on from there/);
+    await backend.close();
+    const fresh = await createWebgpuBackend();
+    await train(recipe("lost", 10), fresh, { resume: true });
+    await fresh.close();
+    expect(await losses("lost")).toEqual(whole);
+  });
+});
