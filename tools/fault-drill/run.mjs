@@ -48,7 +48,7 @@ const recipe = join(dir, "recipe.yaml");
 function train(out, args = [], killAfter) {
   return new Promise((resolve) => {
     const started = performance.now();
-    const command = [bin, "train", recipe, "--backend", String(values.backend), "--set", `out=${out}`, ...args];
+    const command = [bin, "train", recipe, "--backend", values.backend, "--set", `out=${out}`, ...args];
     const child = spawn(process.execPath, command, { stdio: ["ignore", "ignore", "pipe"] });
     let stderr = "";
     child.stderr.on("data", (chunk) => (stderr += String(chunk)));
@@ -76,7 +76,8 @@ function curve(out) {
 }
 
 /** @param {string} out */
-const lastStep = (out) => (existsSync(join(out, "metrics.jsonl")) ? readFileSync(join(out, "metrics.jsonl"), "utf8").split("\n").length - 1 : 0);
+const lastStep = (out) =>
+  existsSync(join(out, "metrics.jsonl")) ? readFileSync(join(out, "metrics.jsonl"), "utf8").split("\n").length - 1 : 0;
 
 /** @type {string[]} */
 const failures = [];
@@ -176,8 +177,10 @@ async function fullDisk() {
   }
   const out = join(small, "run");
   const full = await train(out);
-  const good = readdirSync(join(out, "checkpoints")).filter((name) => /^step-/.test(name));
-  console.log(`        on ${megabytes} MB: exit ${full.code}, after step ${lastStep(out)}, checkpoints ${good.join(" ") || "none"}`);
+  const good = readdirSync(join(out, "checkpoints")).filter((name) => name.startsWith("step-"));
+  console.log(
+    `        on ${megabytes} MB: exit ${full.code}, after step ${lastStep(out)}, checkpoints ${good.join(" ") || "none"}`,
+  );
   check("full disk: the run says so", /no space|could not be written|ENOSPC/.test(full.stderr), full.stderr);
   check("full disk: a command that could not finish does not exit 0", full.code !== 0);
   check("full disk: the last good checkpoint is there", good.length > 0);
