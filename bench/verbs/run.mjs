@@ -5,7 +5,7 @@
 // Writes a random model (d 512, 12 blocks, vocabulary 4096) with a tokenizer trained on FILE, and runs the command on the first
 // tokens of FILE, windows of 512. A verb's rate is the FLOPs of the matrix products that its result needs, over the time of its
 // process from start to exit: loading the model, tokenising and drawing intervals included. The rate beside it is the median
-// of a block's products on 1024 × 512 states, before and after. Needs the built packages (pnpm build).
+// of a block's products on 1024 × 512 states, run before and after the verb. Needs the built packages (pnpm build).
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
@@ -62,23 +62,22 @@ const work = await mkdtemp(join(tmpdir(), "slayer-verbs-"));
 try {
   await writeModel(work, await readFile(values.data, "utf8"));
   const flops = neededFlops();
-  const before = await gemmRate();
   const rows = [];
+  let before = await gemmRate();
   for (const verb of values.verbs.split(",")) {
     const { scale = 1, argv } = commandOf(verb);
     const text = join(work, `${verb}.txt`);
     const windows = await writeText(text, await readFile(values.data, "utf8"), Number(values.tokens) * scale);
     const seconds = await timed([...argv, "--data", text]);
-    rows.push({ verb, windows, seconds, gflops: (flops[verb] * windows) / seconds / 1e9 });
+    const after = await gemmRate();
+    const gflops = (flops[verb] * windows) / seconds / 1e9;
+    rows.push({ verb, windows, seconds, gflops, products: [before, after], share: (2 * gflops) / (before + after) });
+    before = after;
   }
-  const gemm = (before + (await gemmRate())) / 2;
-  for (const row of rows) row.share = row.gflops / gemm;
   const machine = `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}`;
   const document = {
     date: new Date().toISOString().slice(0, 10),
     machine,
-    gemm_gflops: gemm,
-    gemm_before: before,
     rows,
   };
   const json = `${JSON.stringify(document, null, 2)}\n`;
@@ -150,7 +149,7 @@ async function gemmRate() {
   }
   const program = await Program.compile(graph, outputs, store);
   const times = [];
-  for (let i = 0; i < 60; i++) {
+  for (let i = 0; i < 120; i++) {
     const start = performance.now();
     await program.run();
     times.push((performance.now() - start) / 1000);
