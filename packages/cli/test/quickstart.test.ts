@@ -34,6 +34,10 @@ test("the quickstart's whole flow, small: table, numbers that hang together, rep
   }
   const report = readFileSync("quickstart/report.html", "utf8");
   expect(report).toContain("full fine-tuning");
+  // As in the paper's Figure 2.
+  for (const heading of ["Angular distance", "Drop after removal", "Drop after insertion"]) {
+    expect(report).toContain(`<h2>${heading}`);
+  }
   expect(report.match(/<svg/g)!.length).toBeGreaterThan(5);
 }, 180_000); // 13 s of processor time; a busy machine makes it many times that
 

@@ -13,6 +13,8 @@ export interface QuickstartBudget {
   documents: number;
   /** Tokens of each held-out text that are scored, up to the end of a document. */
   heldOutTokens: number;
+  /** Of those sequences, on how many blocks are removed and inserted, at most. */
+  sweptSequences: number;
 }
 
 /** About two minutes on two processor cores with the native backend. */
@@ -26,6 +28,7 @@ export const DEFAULT_BUDGET: QuickstartBudget = {
   postSteps: 200,
   documents: 400,
   heldOutTokens: 8192,
+  sweptSequences: 64,
 };
 
 /** A few minutes on the reference executor. */
@@ -39,6 +42,7 @@ export const REFERENCE_BUDGET: QuickstartBudget = {
   postSteps: 30,
   documents: 120,
   heldOutTokens: 2048,
+  sweptSequences: 8,
 };
 
 /** Shows that everything runs; learns little. */
@@ -52,4 +56,5 @@ export const SMALL_BUDGET: QuickstartBudget = {
   postSteps: 2,
   documents: 8,
   heldOutTokens: 512,
+  sweptSequences: 2,
 };

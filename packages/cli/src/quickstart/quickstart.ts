@@ -2,12 +2,12 @@ import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Checkpoint, parameterCount, writeFileAtomic } from "@slayer/checkpoint";
 import { perplexity } from "@slayer/eval";
-import { angularDistances } from "@slayer/importance";
 import { loadWeights } from "@slayer/model";
 import { describePlan, expand, planLlamaPro, planSlayer, type SurgeryPlan, verify } from "@slayer/surgery";
 import { type Backend, Store } from "@slayer/tensor";
 import { checkRecipe, type StepMetrics, train } from "@slayer/train";
 import { UserError } from "../errors.js";
+import { measureBlocks } from "./importance.js";
 import type { QuickstartBudget } from "./budget.js";
 import { type HeldOut, type HeldOutText, prepareText } from "./prepare.js";
 
@@ -81,11 +81,10 @@ export async function quickstart(
     `${total} parameters in ${config.blocks} blocks; held-out loss: prose ${before.general.toFixed(3)}, code ${before.domain.toFixed(3)} nats per token`,
   );
 
-  stage("Importance: angular distance of each block on held-out prose");
-  const scores = await importance(checkpoint, backend, budget, heldOut.general.ids, hooks);
-  await writeFileAtomic(join(out, "scores.json"), `${JSON.stringify(scores)}\n`);
-  for (const { block, value } of scores.blocks)
-    say(`  block ${block}  ${"█".repeat(Math.round(value * 100))} ${value.toFixed(4)}`);
+  stage(
+    "Importance: how far each block turns the residual stream, and how the loss rises without it, on held-out prose",
+  );
+  await measureBlocks(checkpoint, backend, out, heldOut.general.ids, budget, hooks);
 
   const plans: Record<string, SurgeryPlan> = {
     slayer: planSlayer(config, { groups: 2, groupSize: 2, prune: 1 }),
@@ -208,27 +207,5 @@ async function losses(
   } finally {
     store.free();
     await checkpoint.close();
-  }
-}
-
-async function importance(
-  checkpoint: Checkpoint,
-  backend: Backend,
-  { sequenceLength: length }: QuickstartBudget,
-  ids: Int32Array,
-  { signal }: QuickstartHooks,
-) {
-  const store = new Store(backend);
-  try {
-    await loadWeights(checkpoint, store);
-    const batch = 8;
-    const batches = Array.from({ length: Math.floor(ids.length / (batch * length)) }, (_, i) => ({
-      ids: ids.slice(i * batch * length, (i + 1) * batch * length),
-      batch,
-      length,
-    }));
-    return await angularDistances(checkpoint.config, store, batches, signal ? { signal } : {});
-  } finally {
-    store.free();
   }
 }

@@ -5,6 +5,7 @@ import { newVerb } from "../command.js";
 import { jsonText } from "../files.js";
 import { duration } from "../progress.js";
 import { DEFAULT_BUDGET, REFERENCE_BUDGET, SMALL_BUDGET } from "../quickstart/budget.js";
+import { SCORE_FILES } from "../quickstart/importance.js";
 import { quickstart } from "../quickstart/quickstart.js";
 import { comparisonTable } from "../quickstart/table.js";
 import type { CommonOptions, Context } from "../run.js";
@@ -73,7 +74,7 @@ async function writeReport(out: string): Promise<string> {
   const { reportPage } = await import("../report/page.js");
   const parts = [
     ["quickstart.json"],
-    ["scores.json"],
+    ...SCORE_FILES.map((file) => [file]),
     ["slayer-init", "provenance.json"],
     ["llama-pro-init", "provenance.json"],
     ...["base", "slayer", "llama-pro", "full-fine-tuning"].map((run) => [run, "metrics.jsonl"]),
