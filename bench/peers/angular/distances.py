@@ -2,14 +2,12 @@
 
     python distances.py MODEL DATA.jsonl SEQUENCE_LENGTH THREADS
 
-Prints one JSON document: for every choice of token, unit and last state the matrix [L+1][L+1] of mean distances, and the time of
-the forward passes. Texts are tokenised by the model's own tokenizer, cut into pieces of SEQUENCE_LENGTH that do not overlap; what
+Prints one JSON document: for every choice of token, unit and last state the matrix [L+1][L+1] of mean distances. Texts are tokenised by the model's own tokenizer, cut into pieces of SEQUENCE_LENGTH that do not overlap; what
 is left over of a text longer than that is dropped.
 """
 
 import json
 import sys
-import time
 
 import numpy as np
 import torch
@@ -52,11 +50,8 @@ def raw_stream(ids: torch.Tensor) -> tuple[list[np.ndarray], np.ndarray]:
 
 sums: dict[tuple[str, str], np.ndarray] = {}
 tokens = {"last": 0, "mean": 0}
-seconds = 0.0
 for ids in sequences():
-    start = time.perf_counter()
     stream, normed = raw_stream(torch.tensor([ids]))
-    seconds += time.perf_counter() - start
     for final in ("raw", "normed"):
         states = np.stack([*stream[:-1], stream[-1] if final == "raw" else normed])
         for token, rows in (("last", states[:, -1:]), ("mean", states)):
@@ -68,7 +63,6 @@ json.dump(
     {
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
         "sequences": tokens["last"],
-        "forward_seconds": seconds,
         "distances": {
             f"{token} {unit} {final}": (total / tokens[token] / (np.pi if unit == "pi" else 1)).tolist()
             for (token, final), total in sums.items()

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { parseScores } from "@slayer/importance";
+import { parseScores, type Scores } from "@slayer/importance";
 import { type BlockValues, parseCustomSurgery, parsePlan, planRecipe, type SurgeryPlan } from "@slayer/surgery";
 import { type Command, Option } from "commander";
 import { wholeNumber } from "./command.js";
@@ -130,7 +130,17 @@ async function readValues(file: string): Promise<BlockValues> {
   }
   const importance = scores.metric === "gate" ? Math.abs : (value: number) => value;
   const blocks = scores.blocks.map(({ block, value }) => ({ block, value: importance(value) }));
-  return scores.metric === "angular" ? { blocks, runs: scores.runs } : { blocks };
+  const values = { of: whatWasMeasured(scores), blocks };
+  return scores.metric === "angular" ? { ...values, runs: scores.runs } : values;
+}
+
+function whatWasMeasured(scores: Scores): string {
+  const { metric, samples } = scores;
+  if (metric === "angular")
+    return `angular distances at ${scores.token === "last" ? "the last token" : "all tokens"} of ${samples} sequences`;
+  if (metric === "gate") return `magnitudes of gate gradients on ${samples} sequences`;
+  const change = metric === "removal" ? "removal" : `insertion of a ${scores.init}`;
+  return `${scores.unit} after ${change} on ${samples} ${scores.unit === "loss" ? "sequences" : "items"}`;
 }
 
 export async function readPlan(file: string): Promise<SurgeryPlan> {

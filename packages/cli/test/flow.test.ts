@@ -139,8 +139,10 @@ test("plan --importance: the region and the pruned blocks of slayer, with the re
   expect(plan.recipe.pruneStart).toBe(least);
   const before = pairs.slice(0, least - 2);
   expect(plan.recipe.start).toBe(before.indexOf(Math.max(...before)));
-  expect((await slayer(argv)).stdout).toMatch(
-    /note: importance: blocks \d to \d matter least in the deeper half and go/,
+  const { stdout } = await slayer(argv);
+  expect(stdout).toMatch(/note: importance: angular distances at the last token of \d+ sequences/);
+  expect(stdout).toMatch(
+    /note: importance: blocks \d to \d matter least in the deeper half and go \(sum 0\.\d+, the smallest of 3 places; next/,
   );
 });
 

@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { angularDistances, type AngularOptions, type AngularScores, type SequenceBatch } from "@slayer/importance";
-import { createReferenceBackend } from "@slayer/tensor";
+import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
 import { changeWeight, type Fixture, fixtures, largestDifference, loadFixture } from "./models.js";
 
@@ -148,6 +148,24 @@ describe("what must hold in any model", () => {
     expect(runs.map((run) => run.low)).toEqual(runs.map(({ n, start }) => low![start]![start + n]));
     const alike = await angularDistances(config, store, [0, 0, 0].map(sequence));
     expect(largestDifference(upper(alike.low!), upper(alike.high!))).toBeLessThanOrEqual(1e-15);
+    expect(length).toBeGreaterThan(6);
+  });
+
+  it("all pairs come from one forward pass per batch, counted at the backend", async () => {
+    const reference = createReferenceBackend();
+    let blocks = 0;
+    const counting: Backend = {
+      ...reference,
+      run(executable, signal) {
+        blocks += executable.plan.steps.filter(({ op }) => op === "attention").length;
+        return reference.run(executable, signal);
+      },
+    };
+    const { config, store, ids, length } = await loadFixture("llama-gqa", counting);
+    const batches = [0, 1, 2].map((from) => ({ ids: ids.slice(from, from + 6), batch: 1, length: 6 }));
+    const { distances } = await angularDistances(config, store, batches);
+    expect(distances.flat()).toHaveLength((config.blocks + 1) ** 2);
+    expect(blocks).toBe(batches.length * config.blocks);
     expect(length).toBeGreaterThan(6);
   });
 

@@ -2,6 +2,8 @@ import { PlanError } from "./errors.js";
 
 /** How much each block of a model matters, as measured by anyone; plain data. */
 export interface BlockValues {
+  /** What was measured, and on how much, for the plan's notes. */
+  readonly of?: string;
   /** One entry per block, in order; the larger the value, the more the block matters. */
   readonly blocks: readonly { readonly block: number; readonly value: number }[];
   /** For n = 1, 2, …: the run of n blocks from `start` on that does least, where whole runs were measured. */
@@ -42,17 +44,29 @@ function windowSums({ blocks }: BlockValues, size: number): number[] {
 /** Of the runs of `size` blocks that start in from … to, the one that matters most; among equals the shallowest. */
 export function mostImportantRun(values: BlockValues, size: number, from: number, to: number): ChosenBlocks {
   const sums = windowSums(values, size);
-  let start = from;
-  for (let s = from; s <= to; s += 1) if ((sums[s] as number) > (sums[start] as number)) start = s;
-  return chosen(start, size, `sum ${shown(sums[start] as number)}, the largest of ${to - from + 1} places`);
+  const [first, next] = places(from, to).toSorted((a, b) => (sums[b] as number) - (sums[a] as number) || a - b);
+  return chosen(first as number, size, reasonOf(sums, first as number, next, "largest", to - from + 1));
 }
 
 /** Of the runs of `size` blocks that start in from … to, the one that matters least; among equals the deepest. */
 export function leastImportantRun(values: BlockValues, size: number, from: number, to: number): ChosenBlocks {
   const sums = windowSums(values, size);
-  let start = to;
-  for (let s = to; s >= from; s -= 1) if ((sums[s] as number) < (sums[start] as number)) start = s;
-  return chosen(start, size, `sum ${shown(sums[start] as number)}, the smallest of ${to - from + 1} places`);
+  const [first, next] = places(from, to).toSorted((a, b) => (sums[a] as number) - (sums[b] as number) || b - a);
+  return chosen(first as number, size, reasonOf(sums, first as number, next, "smallest", to - from + 1));
+}
+
+const places = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+function reasonOf(
+  sums: readonly number[],
+  first: number,
+  next: number | undefined,
+  which: string,
+  count: number,
+): string {
+  const sum = (start: number) => shown(sums[start] as number);
+  if (next === undefined) return `sum ${sum(first)}, the only place`;
+  return `sum ${sum(first)}, the ${which} of ${count} places; next is that from block ${next}, ${sum(next)}`;
 }
 
 /** The run of n blocks that was measured to do least, l*(n) of Gromov et al. (arXiv:2403.17887). */
@@ -68,10 +82,13 @@ export function measuredRun({ runs }: BlockValues, n: number): ChosenBlocks {
 
 /** The n blocks that matter least one by one; among equals the deepest. */
 export function lowestBlocks({ blocks }: BlockValues, n: number): ChosenBlocks {
-  const lowest = blocks.toSorted((a, b) => a.value - b.value || b.block - a.block).slice(0, n);
+  const ascending = blocks.toSorted((a, b) => a.value - b.value || b.block - a.block);
+  const lowest = ascending.slice(0, n);
+  const text = ({ block, value }: { block: number; value: number }) => `${block} (${shown(value)})`;
+  const next = ascending[n] === undefined ? "" : `; next is ${text(ascending[n])}`;
   return {
     blocks: lowest.map(({ block }) => block).toSorted((a, b) => a - b),
-    reason: `the lowest values, in order: ${lowest.map(({ block, value }) => `${block} (${shown(value)})`).join(", ")}`,
+    reason: `the lowest values, in order: ${lowest.map(text).join(", ")}${next}`,
   };
 }
 

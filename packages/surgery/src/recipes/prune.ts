@@ -71,5 +71,6 @@ function chooseBlocks(depth: number, options: PruneOptions, importance: BlockVal
     throw new PlanError(`prune must leave a block: the model has ${depth} blocks, got prune ${prune}`);
   const found = choose === "run" ? measuredRun(importance, prune) : lowestBlocks(importance, prune);
   const why = options.prune === undefined ? ` (${prune}: a quarter of ${depth}, rounded down, at least 1)` : "";
-  return { blocks: found.blocks, reason: `by importance: ${found.reason}${why}` };
+  const of = importance.of === undefined ? "" : ` (${importance.of})`;
+  return { blocks: found.blocks, reason: `by importance${of}: ${found.reason}${why}` };
 }

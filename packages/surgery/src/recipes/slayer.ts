@@ -131,7 +131,7 @@ function placeByImportance(
   options: SlayerOptions,
 ): { readonly start?: number; readonly pruneStart?: number; readonly notes: string[] } {
   checkBlockValues(values, depth);
-  const notes: string[] = [];
+  const notes = values.of === undefined ? [] : [`importance: ${values.of}`];
   let pruneStart = options.pruneStart ?? depth - prune;
   const shallowest = Math.max(Math.ceil(depth / 2), (options.start ?? 0) + reach + margin);
   if (prune > 0 && options.pruneStart === undefined && shallowest <= depth - prune) {
