@@ -141,8 +141,8 @@ function gateSection(all: readonly Named<GateScores>[]): ImportanceSection {
         chart: blockSeriesChart(series, "∂loss/∂α, nats per token"),
         title: seriesTitle("Gate gradient per block", series),
         caption:
-          "Gradient of the loss with respect to a gate α on each block’s contribution, at α = 1. The farther from 0, either " +
-          `way, the more the loss depends on the block. ${bandText(series, interval)}`,
+          "Gradient of the loss with respect to a gate α on each block’s contribution, at α = 1. Far from 0, either way, the " +
+          `loss depends on the block; near 0 it still may, for training takes it there. ${bandText(series, interval)}`,
       },
     ],
   };
