@@ -91,11 +91,11 @@ export async function angularDistances(
         }
       }
       options.onProgress?.(samples.length);
-      options.onMeasured?.(() => samples.measured());
       const ofBlocks = () =>
         samples.sums.map((sums) => Float64Array.from({ length: L }, (_, l) => sums[pairOf(l, l + 1)]!));
       decided = settling?.decided(ofBlocks, samples.counts) ?? false;
       if (decided) break;
+      options.onMeasured?.(() => samples.measured());
     }
   } finally {
     reader.free();

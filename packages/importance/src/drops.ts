@@ -91,12 +91,12 @@ export async function blockDrops(
         }
         for (let b = 0; b < batch.batch; b++) samples.tokens += scoredTokens(targets, b, batch.length);
       }
-      options.onMeasured?.(() => samples.measured());
       // Every sweep asked for must have settled; each keeps count of its own looks.
       decided =
         settling?.map((one, i) => one.decided(() => slices(samples, columns[i]!), samples.counts)).every(Boolean) ??
         false;
       if (decided) break;
+      options.onMeasured?.(() => samples.measured());
     }
   } finally {
     stages.free();

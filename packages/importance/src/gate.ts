@@ -60,9 +60,9 @@ export async function gateGradients(
         samples.tokens += scored;
       }
       options.onProgress?.(samples.length);
-      options.onMeasured?.(() => samples.measured());
       decided = settling?.decided(() => samples.sums.map((sums) => sums.subarray(1)), samples.counts) ?? false;
       if (decided) break;
+      options.onMeasured?.(() => samples.measured());
     }
   } finally {
     reader.free();

@@ -22,7 +22,7 @@ export interface MeasureOptions {
    * measured, which are skipped; the result is that of one call, bit for bit.
    */
   readonly measured?: MeasuredSamples;
-  /** Called whenever more samples were measured, with all so far; what it is given stays as it is. */
+  /** Called whenever more samples were measured and there is more to do, with all so far. */
   readonly onMeasured?: (measured: () => MeasuredSamples) => void;
   readonly signal?: AbortSignal;
 }
