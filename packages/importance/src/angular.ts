@@ -95,7 +95,7 @@ export async function angularDistances(
         samples.sums.map((sums) => Float64Array.from({ length: L }, (_, l) => sums[pairOf(l, l + 1)]!));
       decided = settling?.decided(ofBlocks, samples.counts) ?? false;
       if (decided) break;
-      options.onMeasured?.(() => samples.measured());
+      options.onMeasured?.(samples.noted());
     }
   } finally {
     reader.free();

@@ -96,7 +96,7 @@ export async function blockDrops(
         settling?.map((one, i) => one.decided(() => slices(samples, columns[i]!), samples.counts)).every(Boolean) ??
         false;
       if (decided) break;
-      options.onMeasured?.(() => samples.measured());
+      options.onMeasured?.(samples.noted());
     }
   } finally {
     stages.free();

@@ -62,7 +62,7 @@ export async function gateGradients(
       options.onProgress?.(samples.length);
       decided = settling?.decided(() => samples.sums.map((sums) => sums.subarray(1)), samples.counts) ?? false;
       if (decided) break;
-      options.onMeasured?.(() => samples.measured());
+      options.onMeasured?.(samples.noted());
     }
   } finally {
     reader.free();

@@ -22,7 +22,7 @@ export interface MeasureOptions {
    * measured, which are skipped; the result is that of one call, bit for bit.
    */
   readonly measured?: MeasuredSamples;
-  /** Called whenever more samples were measured and there is more to do, with all so far. */
+  /** Called whenever more samples were measured and there is more to do; gives, now or later, all of them so far. */
   readonly onMeasured?: (measured: () => MeasuredSamples) => void;
   readonly signal?: AbortSignal;
 }
@@ -57,8 +57,14 @@ export class Samples {
     this.sums.push(sums);
   }
 
-  measured(): MeasuredSamples {
-    return { tokens: this.tokens, counts: [...this.counts], sums: this.sums.map((row) => [...row]) };
+  /** What is measured now, whatever is added until it is asked for. */
+  noted(): () => MeasuredSamples {
+    const { length, tokens } = this;
+    return () => ({
+      tokens,
+      counts: this.counts.slice(0, length),
+      sums: this.sums.slice(0, length).map((row) => [...row]),
+    });
   }
 
   get observations(): number {

@@ -57,10 +57,11 @@ describe("a measurement that was cut off", () => {
         fc.asyncProperty(sizes, fc.nat(), fc.integer({ min: 1, max: 3 }), async (batchSizes, at, together) => {
           const batches = batchesOf(batchSizes);
           const whole = await measure(batches, {});
-          const stops: MeasuredSamples[] = [];
-          const onMeasured = (measured: () => MeasuredSamples) => stops.push(measured());
+          const stops: (() => MeasuredSamples)[] = [];
+          const onMeasured = (measured: () => MeasuredSamples) => stops.push(measured);
           expect(await measure(batches, { onMeasured, together })).toEqual(whole);
-          const measured = JSON.parse(JSON.stringify(stops[at % stops.length])) as MeasuredSamples;
+          const measured = JSON.parse(JSON.stringify(stops[at % stops.length]!())) as MeasuredSamples;
+          expect(new Set(stops.map((stop) => stop().counts.length)).size).toBe(stops.length);
           expect(await measure(batches, { measured, together })).toEqual(whole);
         }),
         { numRuns: 8 },
