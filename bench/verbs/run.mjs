@@ -79,6 +79,7 @@ try {
       const gflops = (flops[verb] * windows) / seconds / 1e9;
       rounds.push({ seconds, gflops, products: [before, after], share: (2 * gflops) / (before + after) });
       before = after;
+      console.error(`${verb}: ${JSON.stringify(rounds.at(-1))}`);
     }
     // A machine that others use too: what changed pace meanwhile says nothing.
     const steady = rounds.filter(({ products: [x, y] }) => Math.abs(x - y) <= STEADY * Math.max(x, y));
