@@ -49,4 +49,4 @@ test("a directory that is not a quickstart's is left alone", async () => {
   expect(code).toBe(2);
   expect(stderr).toContain("is not a quickstart's");
   expect(existsSync("quickstart/thesis.txt")).toBe(true);
-});
+}, 180_000);
