@@ -1,19 +1,26 @@
 import { cases, type KernelCase } from "@slayer/kernels";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Backend } from "@slayer/tensor";
+import { processor, slug } from "../machine.mjs";
 import { backends } from "./backends.js";
+import { regressions, unknown } from "./check.js";
 import { prepare, sample } from "./measure.js";
 import type { Peaks } from "./peaks.js";
-import { formatPeaks, formatTable, processor, resultPath, type Row, writeResults } from "./report.js";
+import { formatPeaks, formatSeconds, formatTable, resultPath, type Result, type Row, writeResult } from "./report.js";
 import { roofline } from "./roofline.js";
-import { median, spread } from "./statistics.js";
+import { median, quantile } from "./statistics.js";
 
-const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] [--json OUT]
+const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] [--json OUT] [--check] [--save]
 
   --backend NAME  ${Object.keys(backends).join(", ")} (default: reference)
   --filter TEXT   only cases whose name contains TEXT, e.g. "matmul NT"
   --seconds S     sampling time per case (default: 0.3); slow cases take at least five runs
-  --json OUT      also write the results to OUT, or into the folder OUT as BACKEND-CPU.json; relative to bench/`;
+  --json OUT      also write the results to OUT, or into the folder OUT as BACKEND-CPU.json; relative to bench/
+  --check         compare with this machine class' baseline; what seems slower is timed again, and exit 1 if it stays so
+  --save          make this run the baseline of this machine class
+  --baseline FILE another baseline than bench/baselines/BACKEND-CPU-THREADS.json`;
 
 const { values: options } = parseArgs({
   options: {
@@ -21,12 +28,16 @@ const { values: options } = parseArgs({
     filter: { type: "string", default: "" },
     seconds: { type: "string", default: "0.3" },
     json: { type: "string" },
+    check: { type: "boolean", default: false },
+    save: { type: "boolean", default: false },
+    baseline: { type: "string" },
     help: { type: "boolean", short: "h", default: false },
   },
 });
-if (options.help) {
-  console.log(USAGE);
-} else {
+if (options.help) console.log(USAGE);
+else await main();
+
+async function main(): Promise<void> {
   const chosen = backends[options.backend];
   const seconds = Number(options.seconds);
   const selected = cases.filter((c) => c.bench && c.name.includes(options.filter));
@@ -34,38 +45,120 @@ if (options.help) {
   if (!(seconds > 0)) fail(`--seconds wants a positive number, got '${options.seconds}'`);
   if (selected.length === 0) fail(`no case to time has '${options.filter}' in its name`);
 
-  const backend = await chosen.create();
+  const backend = await chosen.create().catch((error: Error) => fail(error.message));
+  const path = options.baseline ?? baselinePath(backend);
+  const baseline = options.check ? await readBaseline(path) : undefined;
   const peaks = chosen.peaks();
   console.log(`${backend.name} on ${backend.capabilities.device}, ${processor()}, Node ${process.versions.node}`);
   console.log(`${formatPeaks(peaks)}\n`);
-  const rows: Row[] = [];
-  for (const kernelCase of selected) {
-    if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${kernelCase.name}`);
-    rows.push(await time(backend, kernelCase, seconds, peaks));
-  }
-  if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
+  // A baseline's spread is to hold that of the machine over a while too, so it is made of three rounds.
+  const rows = await timeAll(backend, selected, seconds, peaks, options.save ? 3 : 1);
   console.log(formatTable(rows));
   console.log("\nA kernel that only writes, or whose operands stay in a cache, can exceed the peak of a copy.");
-  if (options.json !== undefined) {
-    const path = resultPath(options.json, backend.name);
-    await writeResults(path, backend.name, peaks, rows);
-    console.log(`\nwritten to ${path}`);
+
+  const { device } = backend.capabilities;
+  const { node } = process.versions;
+  const result: Result = {
+    backend: backend.name,
+    device,
+    cpu: processor(),
+    node,
+    date: new Date().toISOString(),
+    peaks,
+    rows,
+  };
+  for (const out of [options.json && resultPath(options.json, backend.name), options.save && path]) {
+    if (!out) continue;
+    await writeResult(out, result);
+    console.log(`\nwritten to ${out}`);
   }
+  if (baseline) await check(backend, selected, seconds, result, baseline);
   await backend.close();
 }
 
-async function time(backend: Backend, kernelCase: KernelCase, seconds: number, peaks: Peaks): Promise<Row> {
+/** Reports what is slower than in the baseline. What seems so is timed twice more: once quick enough is quick enough. */
+async function check(
+  backend: Backend,
+  selected: readonly KernelCase[],
+  seconds: number,
+  result: Result,
+  baseline: Result,
+): Promise<void> {
+  let slower = regressions(result, baseline);
+  for (let again = 0; again < 2 && slower.length > 0; again++) {
+    const suspects = new Set(slower.map(({ name }) => name));
+    const rows = await timeAll(
+      backend,
+      selected.filter(({ name }) => suspects.has(name)),
+      seconds,
+      result.peaks,
+      1,
+    );
+    slower = regressions({ ...result, rows }, baseline);
+  }
+  for (const name of unknown(result, baseline)) console.log(`not in the baseline: ${name}`);
+  for (const { name, before, now, allowed } of slower) {
+    const times = [now, before, allowed].map(formatSeconds);
+    console.error(`SLOWER ${name}: median ${times[0]}, was ${times[1]}; the quicker quarter may take ${times[2]}`);
+  }
+  if (slower.length > 0) process.exitCode = 1;
+  else console.log(`\nnothing is slower than in the baseline of ${baseline.date.slice(0, 10)} beyond the spread`);
+}
+
+/** Each case with the samples of all rounds; a round passes over all cases. */
+async function timeAll(
+  backend: Backend,
+  selected: readonly KernelCase[],
+  seconds: number,
+  peaks: Peaks,
+  rounds: number,
+): Promise<Row[]> {
+  const times = selected.map((): number[] => []);
+  const rows: Row[] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, kernelCase] of selected.entries()) {
+      if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${kernelCase.name}`);
+      rows[i] = await time(backend, kernelCase, seconds, peaks, times[i]!);
+    }
+  }
+  if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
+  return rows;
+}
+
+/** Adds to `times`. */
+async function time(
+  backend: Backend,
+  kernelCase: KernelCase,
+  seconds: number,
+  peaks: Peaks,
+  times: number[],
+): Promise<Row> {
   const { name } = kernelCase;
   const prepared = await prepare(backend, kernelCase);
   if ("unsupported" in prepared) return { name, unsupported: prepared.unsupported };
   try {
-    const times = await sample(prepared.run, seconds);
+    times.push(...(await sample(prepared.run, seconds)));
     const medianSeconds = median(times);
-    const measured = { medianSeconds, spread: spread(times), samples: times.length };
+    const quartiles = [quantile(times, 0.25), quantile(times, 0.75)] as const;
+    const measured = { medianSeconds, quartiles, samples: times.length };
     return { name, ...measured, ...roofline(prepared.cost, medianSeconds, peaks) };
   } finally {
     prepared.free();
   }
+}
+
+/** Kinds of machine differ in processor and number of threads. */
+function baselinePath({ name, capabilities }: Backend): string {
+  const threads = /(\d+) threads?$/.exec(capabilities.device)?.[1];
+  const kind = [name, slug(processor()), threads && `${threads}t`].filter(Boolean).join("-");
+  return join(import.meta.dirname, "../baselines", `${kind}.json`);
+}
+
+async function readBaseline(path: string): Promise<Result> {
+  const text = await readFile(path, "utf8").catch(() =>
+    fail(`there is no baseline ${path}; make one with --save on an idle machine, from a version you trust`),
+  );
+  return JSON.parse(text) as Result;
 }
 
 function fail(message: string): never {

@@ -1,3 +1,5 @@
+import { median, quantile, spread } from "./statistics.js";
+
 /** What a machine can do at most, by measurement. */
 export interface Peaks {
   /** Floating-point operations per second. */
@@ -6,6 +8,21 @@ export interface Peaks {
   readonly bandwidth: number;
   /** How it was measured. */
   readonly method: string;
+  /** Single measurements with their median and spread, where there are several. */
+  readonly details?: readonly (Rate & { readonly name: string; readonly what: "flops" | "bandwidth" })[];
+}
+
+interface Rate {
+  readonly median: number;
+  /** Interquartile range over the median. */
+  readonly spread: number;
+  /** Exceeded by a tenth of the samples: a single one may be a slip of the clock. */
+  readonly best: number;
+}
+
+/** What samples of a rate say. */
+export function rate(samples: readonly number[]): Rate {
+  return { median: median(samples), spread: spread(samples), best: quantile(samples, 0.9) };
 }
 
 const REPEATS = 7;

@@ -1,14 +1,30 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { cpus } from "node:os";
 import { dirname, join } from "node:path";
+import { processor, slug } from "../machine.mjs";
 import type { Peaks } from "./peaks.js";
 import type { Roofline } from "./roofline.js";
 
+export type TimedRow = {
+  readonly name: string;
+  readonly medianSeconds: number;
+  /** The first and the third. */
+  readonly quartiles: readonly [number, number];
+  readonly samples: number;
+} & Roofline;
+
 /** One line of the bench. */
-export type Row = { readonly name: string } & (
-  | ({ readonly medianSeconds: number; readonly spread: number; readonly samples: number } & Roofline)
-  | { readonly unsupported: string }
-);
+export type Row = TimedRow | { readonly name: string; readonly unsupported: string };
+
+/** What one run of the bench found. */
+export interface Result {
+  readonly backend: string;
+  readonly device: string;
+  readonly cpu: string;
+  readonly node: string;
+  readonly date: string;
+  readonly peaks: Peaks;
+  readonly rows: readonly Row[];
+}
 
 const HEADER = ["kernel", "median", "GFLOP/s", "GB/s", "spread", "of peak"];
 
@@ -28,31 +44,25 @@ function formatRow(row: Row): string[] {
     formatSeconds(row.medianSeconds),
     row.flops === 0 ? "–" : (row.flops / 1e9).toFixed(2),
     (row.bandwidth / 1e9).toFixed(2),
-    `${(100 * row.spread).toFixed(1)} %`,
+    `${((100 * (row.quartiles[1] - row.quartiles[0])) / row.medianSeconds).toFixed(1)} %`,
     `${(100 * row.share).toFixed(1)} % ${row.bound}`,
   ];
 }
 
-function formatSeconds(seconds: number): string {
+export function formatSeconds(seconds: number): string {
   if (seconds >= 1) return `${seconds.toFixed(3)} s`;
   return seconds >= 1e-3 ? `${(seconds * 1e3).toFixed(3)} ms` : `${(seconds * 1e6).toFixed(1)} µs`;
 }
 
-export function formatPeaks({ flops, bandwidth, method }: Peaks): string {
-  return `peak ${(flops / 1e9).toFixed(2)} GFLOP/s, ${(bandwidth / 1e9).toFixed(2)} GB/s (${method})`;
-}
-
-/** The processor's name as a file name: lower case, words joined by hyphens. */
-export function slug(text: string): string {
-  return text
-    .toLowerCase()
-    .replaceAll(/\((r|tm)\)/g, "")
-    .replaceAll(/[^a-z0-9]+/g, "-")
-    .replaceAll(/^-|-$/g, "");
-}
-
-export function processor(): string {
-  return cpus()[0]?.model.trim() ?? "unknown processor";
+/** The roof, then the single measurements: median, and the interquartile range over it. */
+export function formatPeaks({ flops, bandwidth, method, details = [] }: Peaks): string {
+  const lines = details.map(({ name, what, median, spread }) => {
+    const unit = what === "flops" ? "GFLOP/s" : "GB/s";
+    return `  ${name}: median ${(median / 1e9).toFixed(1)} ${unit}, spread ${(100 * spread).toFixed(1)} %`;
+  });
+  return [`peak ${(flops / 1e9).toFixed(2)} GFLOP/s, ${(bandwidth / 1e9).toFixed(2)} GB/s (${method})`, ...lines].join(
+    "\n",
+  );
 }
 
 /** Where results go: `out` itself if it ends in .json, else <backend>-<cpu>.json in that folder. */
@@ -60,8 +70,7 @@ export function resultPath(out: string, backend: string): string {
   return out.endsWith(".json") ? out : join(out, `${backend}-${slug(processor())}.json`);
 }
 
-export async function writeResults(path: string, backend: string, peaks: Peaks, rows: readonly Row[]): Promise<void> {
-  const result = { backend, cpu: processor(), node: process.version, date: new Date().toISOString(), peaks, rows };
+export async function writeResult(path: string, result: Result): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  await writeFile(path, `${JSON.stringify(result, null, 1)}\n`);
 }

@@ -1,11 +1,15 @@
 import { cases } from "@slayer/kernels";
 import { createReferenceBackend } from "@slayer/tensor";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { execFile } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { prepare, sample } from "../src/measure.js";
-import { formatTable, resultPath, type Row, slug, writeResults } from "../src/report.js";
+import { processor, slug } from "../machine.mjs";
+import { regressions, unknown } from "../src/check.js";
+import { formatPeaks, formatTable, type Result, resultPath, type TimedRow, writeResult } from "../src/report.js";
 import { roofline } from "../src/roofline.js";
 import { median, quantile, spread } from "../src/statistics.js";
 
@@ -41,10 +45,10 @@ describe("roofline", () => {
   });
 });
 
-const timed: Row = {
+const timed: TimedRow = {
   name: "matmul NT 2×2×2",
   medianSeconds: 0.0125,
-  spread: 0.031,
+  quartiles: [0.0123, 0.0126875],
   samples: 40,
   bound: "compute",
   flops: 2.5e9,
@@ -52,9 +56,90 @@ const timed: Row = {
   share: 0.25,
 };
 
+const result = (rows: readonly TimedRow[], changed: Partial<typeof peaks> = {}): Result => ({
+  backend: "reference",
+  device: "JavaScript",
+  cpu: processor(),
+  node: "22.0.0",
+  date: "2026-01-01T00:00:00.000Z",
+  peaks: { ...peaks, ...changed },
+  rows,
+});
+
+describe("check", () => {
+  const slowed = (by: number, row = timed): TimedRow => ({
+    ...row,
+    medianSeconds: row.medianSeconds * by,
+    quartiles: [row.quartiles[0] * by, row.quartiles[1] * by],
+  });
+
+  it("a kernel is slower if its first quartile is beyond 1.05 × the baseline's third", () => {
+    // 0.0123 × 1.08 = 0.01328 is below 0.0126875 × 1.05 = 0.01332; 0.0123 × 1.09 = 0.01341 is above.
+    expect(regressions(result([slowed(1.08)]), result([timed]))).toEqual([]);
+    expect(regressions(result([slowed(1.09)]), result([timed]))).toEqual([
+      { name: timed.name, before: 0.0125, now: 0.0125 * 1.09, allowed: 0.0126875 * 1.05 },
+    ]);
+  });
+
+  it("a wide spread allows for more", () => {
+    const wide: TimedRow = { ...timed, quartiles: [0.011, 0.015] };
+    expect(regressions(result([slowed(1.2)]), result([wide]))).toEqual([]);
+  });
+
+  it("a machine whose peak is lower than on the day of the baseline is given as much longer, by the peak that binds", () => {
+    const slow = result([slowed(1.5)], { flops: peaks.flops / 1.5 });
+    expect(regressions(slow, result([timed]))).toEqual([]);
+    expect(regressions(result([slowed(1.5)], { bandwidth: peaks.bandwidth / 1.5 }), result([timed]))).toHaveLength(1);
+    expect(regressions(result([timed], { flops: peaks.flops * 2 }), result([timed]))).toEqual([]);
+  });
+
+  it("what the baseline does not know is named, and is no regression", () => {
+    const other = { ...slowed(9), name: "new" };
+    expect(regressions(result([other]), result([timed]))).toEqual([]);
+    expect(unknown(result([other, timed]), result([timed]))).toEqual(["new"]);
+  });
+
+  it("the command: exit 1 against a baseline ten times as fast as this machine, 0 against one ten times as slow", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "bench-"));
+    const bench = (...args: string[]) =>
+      new Promise<{ code: number; output: string }>((resolve) => {
+        const main = fileURLToPath(new URL("../dist/main.js", import.meta.url));
+        const given = ["--filter", "accumulate 8192×768", "--seconds", "0.05", ...args];
+        execFile(process.execPath, [main, ...given], (error, stdout, stderr) =>
+          resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+        );
+      });
+    try {
+      const path = (name: string) => join(folder, `${name}.json`);
+      expect((await bench("--check", "--baseline", path("none"))).output).toMatch(/there is no baseline .* --save/);
+      expect(await bench("--save", "--baseline", path("saved"))).toMatchObject({ code: 0 });
+      const saved = JSON.parse(await readFile(path("saved"), "utf8")) as Result;
+      const rows = saved.rows.filter((row) => !("unsupported" in row));
+      expect(rows.map(({ name }) => name)).toContain("accumulate 8192×768");
+      await writeResult(path("fast"), { ...saved, rows: rows.map((row) => slowed(0.1, row)) });
+      await writeResult(path("slow"), { ...saved, rows: rows.map((row) => slowed(10, row)) });
+      const [fast, slow] = await Promise.all(
+        ["fast", "slow"].map((name) => bench("--check", "--baseline", path(name))),
+      );
+      expect(fast).toMatchObject({ code: 1, output: expect.stringContaining("SLOWER accumulate 8192×768") });
+      expect(slow).toMatchObject({ code: 0, output: expect.stringContaining("nothing is slower") });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
 describe("report", () => {
+  it("prints the roof and what it was measured from", () => {
+    const details = [{ name: "avx2, 1 thread", what: "flops" as const, median: 9e9, spread: 0.02, best: 1e10 }];
+    expect(formatPeaks({ ...peaks, details }).split("\n")).toEqual([
+      "peak 10.00 GFLOP/s, 2.00 GB/s (chosen)",
+      "  avx2, 1 thread: median 9.0 GFLOP/s, spread 2.0 %",
+    ]);
+  });
+
   it("prints aligned columns, and what is not supported in words", () => {
-    const elementwise: Row = { ...timed, name: "add 3", flops: 0, bound: "memory" };
+    const elementwise: TimedRow = { ...timed, name: "add 3", flops: 0, bound: "memory" };
     const table = formatTable([timed, elementwise, { name: "rope", unsupported: "no kernel" }]);
     expect(table.split("\n")).toEqual([
       "kernel              median  GFLOP/s  GB/s  spread         of peak",
@@ -74,8 +159,8 @@ describe("report", () => {
     const folder = await mkdtemp(join(tmpdir(), "bench-"));
     try {
       const path = join(folder, "new", "out.json");
-      await writeResults(path, "reference", peaks, [timed]);
-      expect(JSON.parse(await readFile(path, "utf8"))).toMatchObject({ backend: "reference", peaks, rows: [timed] });
+      await writeResult(path, result([timed]));
+      expect(JSON.parse(await readFile(path, "utf8"))).toEqual(result([timed]));
     } finally {
       await rm(folder, { recursive: true });
     }

@@ -3,9 +3,10 @@
  * GEMM against OpenBLAS and PyTorch, every shape asked of each in turn, round after round, so that a busy moment of the machine
  * falls on all of them. See README.md. Started by run.sh.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
+import { processor, slug } from "../../machine.mjs";
 import { isaTable, mainTable, peakRate } from "./tables.mjs";
 import { linearLayers, requests } from "./shapes.mjs";
 import { startWorker } from "./workers.mjs";
@@ -92,11 +93,10 @@ for (const threads of options.threads.split(",").map(Number)) {
   for (const worker of [...ours, ...peers]) worker.close();
 }
 
-const cpu = cpuName();
 const report = [
   `# GEMM, f32: this project beside OpenBLAS and PyTorch`,
   "",
-  `- machine: ${cpu.text}, ${cpus().length} cores`,
+  `- machine: ${processor()}, ${cpus().length} cores`,
   `- date: ${new Date().toISOString().slice(0, 10)}`,
   `- peers: ${versions}`,
   `- command: \`bench/peers/gemm/run.sh\`, ${rounds} rounds of ${options.seconds} s per shape and library, interleaved`,
@@ -109,10 +109,10 @@ console.log(report);
 
 if (options.out) {
   mkdirSync(options.out, { recursive: true });
-  const path = `${options.out}/peers-gemm-${cpu.slug}`;
+  const path = `${options.out}/peers-gemm-${slug(processor())}`;
   save(`${path}.md`, `${report}\n`);
   const summary = {
-    machine: cpu.text,
+    machine: processor(),
     date: new Date().toISOString(),
     versions,
     loads,
@@ -146,22 +146,4 @@ function summarise({ seconds, ...rest }) {
 function save(path, text) {
   writeFileSync(`${path}.part`, text);
   renameSync(`${path}.part`, path);
-}
-
-/** Name with family and model, as hypervisors often hide the rest. */
-function cpuName() {
-  const model = cpus()[0]?.model ?? "unknown";
-  let text = "";
-  try {
-    text = readFileSync("/proc/cpuinfo", "utf8");
-  } catch {
-    // not Linux: the name has to do
-  }
-  const numbers = ["cpu family", "model"].map((key) => new RegExp(`^${key}\\s*: (\\d+)$`, "m").exec(text)?.[1]);
-  const slug = [model, ...numbers]
-    .filter(Boolean)
-    .join("-")
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, "-");
-  return { text: numbers[0] ? `${model} (family ${numbers[0]}, model ${numbers[1]})` : model, slug };
 }

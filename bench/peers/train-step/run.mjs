@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { processor } from "../../machine.mjs";
 import {
   Checkpoint,
   CheckpointWriter,
@@ -211,7 +212,7 @@ async function report(results, ours, peer) {
   }
   const document = {
     date: new Date().toISOString().slice(0, 10),
-    machine: `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}`,
+    machine: `${processor()}, ${cpus().length} cores, Node ${process.version}`,
     command: `node bench/peers/train-step/run.mjs ${process.argv
       .slice(2)
       .filter((a, i, all) => a !== "--python" && all[i - 1] !== "--python")
