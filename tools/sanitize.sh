@@ -3,11 +3,13 @@
 # sanitizer libraries (Debian, Ubuntu: in the package g++).
 #
 #   tools/sanitize.sh [address] [thread]     AddressSanitizer with UBSan, ThreadSanitizer; both unless one is named
+#   tools/sanitize.sh conformance            the first, on the conformance suite and the backend's own tests only
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # sanitized NAME SANITIZERS LIBRARY OPTIONS…: builds, then runs the tests with the sanitizer's library loaded before Node, which
-# was built without it: only what the addon does is looked at.
+# was built without it: only what the addon does is looked at. `tests` says which.
+tests=(packages/backend-cpu)
 sanitized() {
   local name=$1 sanitizers=$2 library=$3
   shift 3
@@ -15,13 +17,14 @@ sanitized() {
   node packages/backend-cpu/native/build.mjs --required --out "build/$name" --CDSLAYER_SANITIZE="$sanitizers"
   env "$@" SLAYER_CPU_ADDON="$PWD/packages/backend-cpu/build/$name/Release/slayer_cpu.node" \
     LD_PRELOAD="$(g++ -print-file-name="$library")" \
-    node node_modules/vitest/vitest.mjs run packages/backend-cpu --pool=forks --no-file-parallelism --testTimeout=600000
+    node node_modules/vitest/vitest.mjs run "${tests[@]}" --pool=forks --no-file-parallelism --testTimeout=600000
 }
 
 [ $# -gt 0 ] || set -- address thread
 for name in "$@"; do
   case "$name" in
-  address)
+  address | conformance)
+    [ "$name" = address ] || tests=(packages/backend-cpu/test/conformance.test.ts packages/backend-cpu/test/backend.test.ts)
     # Node itself ends without freeing everything, so leaks are not looked for.
     sanitized address address,undefined libasan.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     ;;
@@ -29,7 +32,7 @@ for name in "$@"; do
     sanitized thread thread libtsan.so TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1 atexit_sleep_ms=0 report_signal_unsafe=0"
     ;;
   *)
-    echo "unknown sanitizer build '$name'; there are address and thread" >&2
+    echo "unknown sanitizer build '$name'; there are address, thread and conformance" >&2
     exit 2
     ;;
   esac

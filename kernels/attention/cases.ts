@@ -110,6 +110,9 @@ export const cases: readonly KernelCase[] = [
   attentionCase({ B: 2, T: 20, S: 150, H: 2, K: 1, E: 64, offset: 111, window: 100 }),
   attentionCase({ T: 4, S: 40, H: 2, K: 1, E: 8, offset: 30, window: 6 }),
   attentionCase({ T: 1024, H: 4, K: 2, E: 64, bench: true }),
+  attentionCase({ T: 2048, H: 8, K: 2, E: 128, bench: true }),
   attentionCase({ T: 1, S: 1024, H: 12, K: 4, E: 64, offset: 1023, bench: true }),
+  attentionCase({ T: 1, S: 4096, H: 32, K: 8, E: 128, offset: 4095, bench: true }),
   backwardCase({ T: 1024, H: 4, K: 2, E: 64, bench: true }),
+  backwardCase({ T: 2048, H: 8, K: 2, E: 128, bench: true }),
 ];

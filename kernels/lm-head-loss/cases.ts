@@ -59,12 +59,15 @@ const shapes: readonly Sizes[] = [
   { rows: [4], V: 50, D: 8, ignoreEvery: 1 }, // nothing is scored
 ];
 
-const large: Sizes = { rows: [1024], V: 1024, D: 256, bench: true };
+const large: readonly Sizes[] = [
+  { rows: [1024], V: 1024, D: 256, bench: true },
+  { rows: [1024], V: 4096, D: 512, bench: true },
+];
 
 export const cases: readonly KernelCase[] = [
   ...shapes.map(forwardCase),
   ...shapes.map((s) => backwardCase(s, true, true)),
   ...shapes.slice(1, 4).flatMap((s) => [backwardCase(s, true, false), backwardCase(s, false, true)]),
-  forwardCase(large),
-  backwardCase(large, true, false),
+  ...large.map(forwardCase),
+  ...large.flatMap((s) => [backwardCase(s, true, false), backwardCase(s, true, true)]),
 ];

@@ -31,6 +31,8 @@ export const cases: readonly KernelCase[] = [
   matmulCase("NT", 129, 1, 31),
   matmulCase("NN", 1, 131, 3),
   matmulCase("TN", 130, 66, 1), // inner extent 1: an outer product
+  matmulCase("NT", 9, 130, 257), // short prompts
+  matmulCase("NT", 16, 67, 1031),
   matmulCase("NT", 31, 130, 1031),
   {
     name: "matmul NT [2,3,5,19]×[23,19], leading dims as rows",
@@ -52,5 +54,9 @@ export const cases: readonly KernelCase[] = [
   matmulCase("TN", 1408, 512, 1024, true), // gradient to their weight
   matmulCase("NT", 1, 768, 768, true),
   matmulCase("NT", 1, 3072, 768, true),
+  matmulCase("NT", 1, 4096, 2048, true), // decoding, from memory
+  matmulCase("NN", 1, 4096, 2048, true),
   matmulCase("NT", 8, 768, 3072, true),
+  matmulCase("NT", 16, 4096, 2048, true),
+  matmulCase("NT", 64, 4096, 2048, true),
 ];

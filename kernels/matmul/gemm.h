@@ -16,6 +16,11 @@ namespace slayer::SLAYER_ISA {
 constexpr int64_t kBlockK = 1024;        // most steps of k in one block
 constexpr int64_t kBlockColumns = 1024;  // columns of B that one strip of A meets at a time
 constexpr int64_t kBlockRows = 1024;     // rows of A packed at a time
+constexpr int64_t kFewRows = 128;        // with which a block of B is not used often enough to be worth its way to L3 and back:
+constexpr int64_t kFewColumns = 128;     // it is as narrow as L2 holds
+
+// Columns of B packed at a time for m rows of A.
+inline int64_t block_columns(int64_t m) { return m <= kFewRows ? kFewColumns : kBlockColumns; }
 
 // Steps of k per block: k in equal parts of at most kBlockK. It depends on k alone, so sums are made in the same order however
 // C is divided.
@@ -89,14 +94,15 @@ void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_
           int64_t b_col, float* c, int64_t c_row, bool accumulate, GemmScratch& scratch) {
   const int64_t step = block_k(k);
   float* packed_a = scratch.a(std::min(m, kBlockRows) * step);
-  float* packed_b = scratch.b(std::min(whole_vectors(n), kBlockColumns) * step);
+  const int64_t columns = block_columns(m);
+  float* packed_b = scratch.b(std::min(whole_vectors(n), columns) * step);
   for (int64_t i0 = 0; i0 < m; i0 += kBlockRows) {
     const int64_t i1 = std::min(m, i0 + kBlockRows);
     for (int64_t k0 = 0; k0 < k; k0 += step) {
       const int64_t kc = std::min(step, k - k0);
       pack_a(i1 - i0, kc, a + i0 * a_row + k0 * a_col, a_row, a_col, packed_a);
-      for (int64_t j0 = 0; j0 < n; j0 += kBlockColumns) {
-        const int64_t j1 = std::min(n, j0 + kBlockColumns);
+      for (int64_t j0 = 0; j0 < n; j0 += columns) {
+        const int64_t j1 = std::min(n, j0 + columns);
         pack_b(j1 - j0, kc, b + k0 * b_row + j0 * b_col, b_row, b_col, packed_b);
         multiply_packed(i1 - i0, j1 - j0, kc, packed_a, packed_b, c + i0 * c_row + j0, c_row, accumulate || k0 > 0);
       }

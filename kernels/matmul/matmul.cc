@@ -2,9 +2,10 @@
 //
 //   A: [..., K], or [..., M] with transposeA;  B: [K, N], or [N, K] with transposeB;  C: [..., N] or [M, N]
 //
-// B may be stored in bf16; it is widened where it is packed or read. Three ways, by shape:
+// B may be stored in bf16; it is widened where it is packed or read. Four ways, by shape:
 //   thin    M or N ≤ kThin: the other operand is read once, in place, its rows or columns divided between the tasks;
-//   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h);
+//   dots    M ≤ kDots, rows of both operands contiguous along k (A·Bᵀ): B is read once, in place, as in thin;
+//   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h); so with few rows of A, too;
 //   large   A and B are packed once by all threads together, a slab of k at a time, then C is divided into blocks that are
 //           computed from the packed slab.
 // An element of C is computed by one task, in an order of summation that depends on K (and, between thin and the others, on
@@ -21,6 +22,8 @@ constexpr int64_t kSlabFloats = 4 << 20;      // packed at a time: 16 MiB, about
 constexpr int64_t kSmallProducts = 32 << 20;  // multiplications in a small product: below a millisecond
 constexpr int64_t kAloneProducts = 1 << 16;   // and in one that is not worth waking a thread for
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kDots = 16;           // rows of A that do not repay the packing of B
+constexpr int64_t kDotsShortest = 128;  // k from which summing over lanes costs little
 
 // op(A), op(B) and C of one product, as gemm takes them. E: float or Bf16, how B is stored.
 template <class E>
@@ -62,9 +65,23 @@ void multiply_thin(Pool& pool, int64_t rows, int64_t length, int64_t k, const X*
 }
 
 template <class E>
+void multiply_dots(Pool& pool, const Product<E>& s) {
+  const Thin<E> shape{s.k, s.a, s.a_row, s.b, s.b_col, 1, s.c, s.c_row, 1};
+  const int64_t unit = 16;  // a cache line of C
+  const int64_t units = ceil_div(s.n, unit);
+  const int64_t tasks = s.m * s.n * s.k <= kAloneProducts ? 1 : std::min(units, kTasksPerThread * pool.threads());
+  auto task = [&](int64_t t, int thread) {
+    thin_many(s.m, shape, units * t / tasks * unit, std::min(s.n, units * (t + 1) / tasks * unit), pool, thread);
+  };
+  pool.run(tasks, task);
+}
+
+template <class E>
 void multiply_small(Pool& pool, const Product<E>& s) {
-  const int64_t parts = s.m * s.n * s.k <= kAloneProducts ? 1 : pool.threads();
+  const int64_t products = s.m * s.n * s.k;
   const bool by_rows = s.m >= s.n;
+  const int64_t most = products <= kSmallProducts ? pool.threads() : kTasksPerThread * pool.threads();
+  const int64_t parts = products <= kAloneProducts ? 1 : most;
   const int64_t size = by_rows ? share(s.m, parts, kTileRows) : share(s.n, parts, kTileColumns);
   auto task = [&](int64_t t, int thread) {
     GemmScratch scratch(pool, thread);
@@ -157,7 +174,9 @@ void multiply(const Call& call, Pool& pool, const E* b_data) {
     multiply_thin(pool, m, n, k, s.a, s.a_row, s.a_col, s.b, s.b_col, s.b_row, s.c, n, 1);
   } else if (n <= kThin) {
     multiply_thin(pool, n, m, k, s.b, s.b_col, s.b_row, s.a, s.a_row, s.a_col, s.c, 1, n);
-  } else if (m * n * k <= kSmallProducts) {
+  } else if (m <= kDots && k >= kDotsShortest && s.a_col == 1 && s.b_row == 1) {
+    multiply_dots(pool, s);
+  } else if (m * n * k <= kSmallProducts || (m <= kFewRows && m < n)) {
     multiply_small(pool, s);
   } else {
     multiply_large(pool, s);

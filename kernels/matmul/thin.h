@@ -1,5 +1,5 @@
-// A few vectors times a large matrix, as in decoding: bound by the reading of the matrix, which therefore is read once, in
-// place.
+// A few vectors times a large matrix, as in decoding and short prompts: bound by the reading of the matrix, which therefore is
+// read once, in place.
 //
 //   Y[t, j] = Σ_p X[t, p] · W[j, p]     0 ≤ t < T ≤ kThin, X rows contiguous, x_row floats apart
 //
@@ -12,10 +12,12 @@
 #include <utility>
 
 #include "../cpu/isa.h"
+#include "../cpu/loops.h"
 
 namespace slayer::SLAYER_ISA {
 
 constexpr int kThin = 4;
+constexpr int64_t kDotsFloats = 1 << 16;  // of W's rows that meet all vectors before the next ones are read: 256 KiB
 
 // E: float or Bf16, how W is stored.
 template <class E>
@@ -128,6 +130,32 @@ void thin(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end) {
   static_assert(kThin == 4);
   constexpr void (*kRanges[])(const Thin<E>&, int64_t, int64_t) = {thin_range<1>, thin_range<2>, thin_range<3>, thin_range<4>};
   kRanges[rows - 1](s, begin, end);
+}
+
+// More vectors than kThin, W's rows contiguous along k: some rows of W, which stay in L2 (widened, if they are bf16), meet kThin
+// vectors at a time, which stay in L1.
+template <class E>
+void thin_many(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end, Pool& pool, int thread) {
+  const int64_t together = std::clamp<int64_t>(kDotsFloats / s.k, 4, 64) / 4 * 4;
+  for (int64_t j = begin; j < end; j += together) {
+    const int64_t n = std::min(together, end - j);
+    Thin<float> block{s.k, s.x, s.x_row, nullptr, s.w_row, 1, s.y + j * s.y_column, s.y_row, s.y_column};
+    if constexpr (std::is_same_v<E, float>) {
+      block.w = s.w + j * s.w_row;
+    } else {
+      float* wide = static_cast<float*>(pool.scratch(thread, 1, static_cast<size_t>(together * s.k) * sizeof(float)));
+      for (int64_t i = 0; i < n; i++) {
+        in_vectors(0, s.k, [&](int64_t p, auto at) { at.store(wide + i * s.k + p, at.load(s.w + (j + i) * s.w_row + p)); });
+      }
+      block.w = wide;
+      block.w_row = s.k;
+    }
+    for (int64_t t = 0; t < rows; t += kThin) {
+      block.x = s.x + t * s.x_row;
+      block.y = s.y + j * s.y_column + t * s.y_row;
+      thin(std::min<int64_t>(kThin, rows - t), block, 0, n);
+    }
+  }
 }
 
 }  // namespace slayer::SLAYER_ISA

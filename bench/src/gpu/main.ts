@@ -10,7 +10,7 @@ import { conformance } from "@slayer/backend-conformance";
 import { createCudaBackend } from "@slayer/backend-cuda";
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
 import type { Backend } from "@slayer/tensor";
-import { slug } from "../report.js";
+import { slug } from "../../machine.mjs";
 import { type DevicePeaks, peaksOf } from "./device-peaks.js";
 import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
 import { type StepOptions, trainSteps } from "./step.js";

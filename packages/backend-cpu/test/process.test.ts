@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { missing, note } from "./support/addon.js";
 
@@ -67,6 +68,18 @@ describe.skipIf(missing !== undefined)(`a process with a backend (as built)${not
       const { before, after } = JSON.parse(output) as Record<string, { rssKiB: number; threads: number }>;
       expect(after!.threads).toBe(before!.threads);
       expect(after!.rssKiB - before!.rssKiB).toBeLessThan(4096);
+    },
+  );
+
+  it.skipIf(!existsSync("/proc/self/clear_refs") || process.env.SLAYER_CPU_ADDON !== undefined)(
+    "training two of eight blocks: resident memory is what the plan says and 96 MiB at most (needs /proc and the plain build)",
+    async () => {
+      const partial = fileURLToPath(new URL("../../../bench/peers/train-step/partial.mjs", import.meta.url));
+      const { stdout } = await promisify(execFile)(process.execPath, ["--expose-gc", partial, "--memory"]);
+      const { planned, resident } = JSON.parse(stdout) as Record<"planned" | "resident", number>;
+      expect(planned).toBeGreaterThan(100e6);
+      expect(resident).toBeGreaterThan(planned);
+      expect(resident - planned).toBeLessThan(96 * 2 ** 20);
     },
   );
 });
