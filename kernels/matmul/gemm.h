@@ -56,17 +56,17 @@ void pack_b(int64_t n, int64_t kc, const E* b, int64_t b_row, int64_t b_col, flo
   pack_strips<kTileColumns, true>(n, kc, b, b_col, b_row, to);
 }
 
-// C[m, n] (+)= packed A[m, kc] · packed B[kc, n].
-inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t c_row,
-                            bool accumulate) {
+// C[m, n] (+)= A[m, kc] · packed B[kc, n]. A is packed, or lies in rows a_row floats apart if that is not 0.
+inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, int64_t a_row, const float* b, float* c,
+                            int64_t c_row, bool accumulate) {
   for (int64_t i = 0; i < m; i += kTileRows) {
     const int64_t rows = std::min<int64_t>(kTileRows, m - i);
     for (int64_t j = 0; j < n; j += kTileColumns) {
       const int64_t columns = std::min<int64_t>(kTileColumns, n - j);
       const int64_t vectors = (columns + kLanes - 1) / kLanes;
-      kTiles.at[vectors - 1][rows - 1](kc, a + i * kc, b + j * kc, c + i * c_row + j, c_row,
-                                       columns - (vectors - 1) * kLanes, accumulate,
-                                       a + (i + kTileRows + j / kTileColumns) * kc);
+      kTiles.at[a_row != 0][vectors - 1][rows - 1](kc, a + i * (a_row ? a_row : kc), a_row, b + j * kc, c + i * c_row + j, c_row,
+                                                   columns - (vectors - 1) * kLanes, accumulate,
+                                                   a + (i + kTileRows + j / kTileColumns) * kc);
     }
   }
 }
@@ -93,18 +93,20 @@ template <class E>
 void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_col, const E* b, int64_t b_row,
           int64_t b_col, float* c, int64_t c_row, bool accumulate, GemmScratch& scratch) {
   const int64_t step = block_k(k);
-  float* packed_a = scratch.a(std::min(m, kBlockRows) * step);
+  const bool packs_a = !in_place(a_row, a_col);
+  float* packed_a = packs_a ? scratch.a(std::min(m, kBlockRows) * step) : nullptr;
   const int64_t columns = block_columns(m);
   float* packed_b = scratch.b(std::min(whole_vectors(n), columns) * step);
   for (int64_t i0 = 0; i0 < m; i0 += kBlockRows) {
     const int64_t i1 = std::min(m, i0 + kBlockRows);
     for (int64_t k0 = 0; k0 < k; k0 += step) {
       const int64_t kc = std::min(step, k - k0);
-      pack_a(i1 - i0, kc, a + i0 * a_row + k0 * a_col, a_row, a_col, packed_a);
+      const float* from = a + i0 * a_row + k0 * a_col;
+      if (packs_a) pack_a(i1 - i0, kc, from, a_row, a_col, packed_a);
       for (int64_t j0 = 0; j0 < n; j0 += columns) {
         const int64_t j1 = std::min(n, j0 + columns);
         pack_b(j1 - j0, kc, b + k0 * b_row + j0 * b_col, b_row, b_col, packed_b);
-        multiply_packed(i1 - i0, j1 - j0, kc, packed_a, packed_b, c + i0 * c_row + j0, c_row, accumulate || k0 > 0);
+        multiply_packed(i1 - i0, j1 - j0, kc, packs_a ? packed_a : from, packs_a ? 0 : a_row, packed_b, c + i0 * c_row + j0, c_row, accumulate || k0 > 0);
       }
     }
   }

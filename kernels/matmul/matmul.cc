@@ -105,13 +105,14 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
   const auto floats = [&](int slot, int64_t n) {
     return static_cast<float*>(pool.scratch(0, slot, static_cast<size_t>(n) * sizeof(float)));
   };
-  float* packed_a = floats(0, s.m * (k1 - k0));
+  const bool packs_a = !in_place(s.a_row, s.a_col);
+  float* packed_a = packs_a ? floats(0, s.m * (k1 - k0)) : nullptr;
   float* packed_b = floats(1, columns * (k1 - k0));
   const int64_t blocks = ceil_div(k1 - k0, step);
 
   constexpr int64_t kPackRows = 8 * kTileRows;
   constexpr int64_t kPackColumns = 4 * kTileColumns;
-  const int64_t parts_a = ceil_div(s.m, kPackRows);
+  const int64_t parts_a = packs_a ? ceil_div(s.m, kPackRows) : 0;
   const int64_t parts_b = ceil_div(s.n, kPackColumns);
   auto pack = [&](int64_t t, int) {
     const int64_t part = t / blocks;
@@ -139,7 +140,8 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
     if (j >= s.n) return;
     for (int64_t p = k0; p < k1; p += step) {
       const int64_t kc = std::min(step, k1 - p);
-      multiply_packed(std::min(height, s.m - i), std::min(width, s.n - j), kc, packed_a + s.m * (p - k0) + i * kc,
+      multiply_packed(std::min(height, s.m - i), std::min(width, s.n - j), kc,
+                      packs_a ? packed_a + s.m * (p - k0) + i * kc : s.a + i * s.a_row + p, packs_a ? 0 : s.a_row,
                       packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
     }
   };
