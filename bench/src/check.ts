@@ -38,7 +38,7 @@ export function unknown(now: Result, baseline: Result): string[] {
 }
 
 function timed(rows: readonly Row[]): TimedRow[] {
-  return rows.filter((row) => !("unsupported" in row));
+  return rows.filter((row): row is TimedRow => !("unsupported" in row));
 }
 
 function slowdown(now: Peaks, before: Peaks, bound: "compute" | "memory"): number {

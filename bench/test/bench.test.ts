@@ -114,7 +114,7 @@ describe("check", () => {
       expect((await bench("--check", "--baseline", path("none"))).output).toMatch(/there is no baseline .* --save/);
       expect(await bench("--save", "--baseline", path("saved"))).toMatchObject({ code: 0 });
       const saved = JSON.parse(await readFile(path("saved"), "utf8")) as Result;
-      const rows = saved.rows.filter((row) => !("unsupported" in row));
+      const rows = saved.rows.filter((row): row is TimedRow => !("unsupported" in row));
       expect(rows.map(({ name }) => name)).toContain("accumulate 8192×768");
       await writeResult(path("fast"), { ...saved, rows: rows.map((row) => slowed(0.1, row)) });
       await writeResult(path("slow"), { ...saved, rows: rows.map((row) => slowed(10, row)) });
