@@ -43,7 +43,9 @@ export function addTextOptions(command: Command): Command {
       "text files (.txt, .md), JSONL files, each also as .gz or .zst, Parquet files; or patterns",
     )
     .addOption(
-      new Option("--format <format>", "of the data").choices(["auto", "text", "jsonl", "parquet"]).default("auto"),
+      new Option("--format <format>", "of the data")
+        .choices(["auto", "text", "jsonl", "json", "parquet"])
+        .default("auto"),
     )
     .option("--field <name>", "the field of a record that holds the text", "text");
 }

@@ -51,6 +51,19 @@ describe("reading documents", () => {
     expect(reader.badRecords).toBe(0);
   });
 
+  it("a JSON file is a list of records; anything else in it is an error", async () => {
+    const file = write("list.json", JSON.stringify([{ text: "a" }, { text: 3 }, [], { text: "b" }]));
+    const { texts, reader } = await read([file, write("list.json.gz", gzipSync('[{"text": "c"}]'))]);
+    expect(texts).toEqual(["a", "b", "c"]);
+    expect(reader.bad.map(({ line, reason }) => `${line} ${reason}`)).toEqual([
+      '2 field "text" is not a string',
+      "3 not an object",
+    ]);
+    await expect(read([write("object.json", '{"text": "a"}')])).rejects.toMatchObject({ code: "bad-json" });
+    await expect(read([write("broken.json", "[")])).rejects.toMatchObject({ code: "bad-json" });
+    await expect(read([file], { maxRecordBytes: 10 })).rejects.toMatchObject({ code: "too-large" });
+  });
+
   it("records without a text are counted and reported with file and line", async () => {
     const file = write(
       "bad.jsonl",

@@ -2,14 +2,14 @@ import { z } from "zod";
 
 /** One entry under `data`. */
 export const dataSource = z.strictObject({
-  /** Files, or patterns such as math/*.jsonl: .txt and .md (one document each), .jsonl, each also .gz or .zst, and .parquet. */
+  /** Files, or patterns such as math/*.jsonl: .txt and .md (one document each), .jsonl, .json (a list), each also .gz or .zst; .parquet. */
   path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
   /** cpt: the field of a record that holds the text. */
   text: z.string().min(1).default("text"),
   /** sft: how a record holds a conversation. */
   layout: z.enum(["auto", "openai", "sharegpt", "alpaca"]).default("auto"),
   /** Where the extension does not say it. */
-  format: z.enum(["auto", "text", "jsonl", "parquet"]).default("auto"),
+  format: z.enum(["auto", "text", "jsonl", "json", "parquet"]).default("auto"),
   /** Share of the tokens relative to the other sources'; all have one, or none has. */
   weight: z.number().positive().optional(),
 });

@@ -1,10 +1,11 @@
 import { Batches, type BatchSettings, Corpus } from "@slayer/data";
 import { forward, forwardInputs, loadWeights } from "@slayer/model";
-import { createReferenceBackend, Graph, lmHeadLoss, Program, Store } from "@slayer/tensor";
+import { type Backend, createReferenceBackend, Graph, lmHeadLoss, Program, Store } from "@slayer/tensor";
 import { Checkpoint } from "@slayer/checkpoint";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AddonMissingError, availableIsas, createCpuBackend } from "@slayer/backend-cpu";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 
@@ -31,7 +32,11 @@ function corpusOf(changed: number): Corpus {
 }
 
 /** The loss of every scored token, by document and place in it. */
-async function losses(mode: BatchSettings["mode"], changed: number): Promise<Map<string, number>> {
+async function losses(
+  mode: BatchSettings["mode"],
+  changed: number,
+  create: () => Promise<Backend> = async () => createReferenceBackend(),
+): Promise<Map<string, number>> {
   const batches = new Batches(corpusOf(changed), {
     sequenceLength: T,
     batchSize: B,
@@ -42,7 +47,7 @@ async function losses(mode: BatchSettings["mode"], changed: number): Promise<Map
   });
   const { inputIds, targets, positions, segments: segmentIds } = batches.next()!;
   const segments = mode !== "concatenate";
-  const store = new Store(createReferenceBackend());
+  const store = new Store(await create());
   const graph = new Graph();
   const { final, head } = forward(graph, checkpoint.config, { batch: B, length: T, segments });
   const nll = lmHeadLoss(final, head, graph.input("targets", [B, T], "i32"));
@@ -62,7 +67,29 @@ async function losses(mode: BatchSettings["mode"], changed: number): Promise<Map
   return found;
 }
 
+function cpuIsMissing(): boolean {
+  try {
+    return availableIsas().length === 0;
+  } catch (error) {
+    if (error instanceof AddonMissingError) return true;
+    throw error;
+  }
+}
+
 describe("changing one document", () => {
+  it.skipIf(cpuIsMissing())(
+    "whole, on the cpu backend (skipped where it is not built): changes no bit of another's loss",
+    async () => {
+      const create = () => createCpuBackend();
+      const before = await losses("whole", -1, create);
+      const after = await losses("whole", 3, create);
+      for (const [place, loss] of after) {
+        if (!place.startsWith("3 ")) expect(loss, place).toBe(before.get(place));
+      }
+      expect([...after].some(([place, loss]) => loss !== before.get(place))).toBe(true);
+    },
+  );
+
   it.each(["documents", "whole"] as const)(
     "%s: changes no bit of another's loss, and every one of its own",
     async (mode) => {

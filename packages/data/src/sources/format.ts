@@ -1,6 +1,6 @@
 import { DataError } from "../errors.js";
 
-export type Format = "text" | "jsonl" | "parquet";
+export type Format = "text" | "jsonl" | "json" | "parquet";
 export type Compression = "none" | "gzip" | "zstd";
 
 const EXTENSIONS: Readonly<Record<string, Format>> = {
@@ -10,6 +10,7 @@ const EXTENSIONS: Readonly<Record<string, Format>> = {
   tex: "text",
   jsonl: "jsonl",
   ndjson: "jsonl",
+  json: "json",
   parquet: "parquet",
 };
 const COMPRESSIONS: Readonly<Record<string, Compression>> = { gz: "gzip", zst: "zstd" };

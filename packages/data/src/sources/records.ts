@@ -3,13 +3,14 @@ import { stat } from "node:fs/promises";
 import { DataError } from "../errors.js";
 import { decodeUtf8 } from "../files.js";
 import { readBytes } from "./bytes.js";
+import { isObject } from "../tokenizer/format.js";
 import { type Compression, formatOf, type Format } from "./format.js";
 import { readLines } from "./lines.js";
 import { readParquet } from "./parquet.js";
 
 export interface BadRecord {
   readonly file: string;
-  /** Line, or row of a Parquet file, from 1. */
+  /** Line, row of a Parquet file, or place in a JSON file's list, from 1. */
   readonly line: number;
   readonly reason: string;
 }
@@ -17,7 +18,7 @@ export interface BadRecord {
 export interface RecordOptions {
   /** Default "auto": by the file's extension, `.gz` and `.zst` aside. */
   format?: "auto" | Format;
-  /** Limit for one JSONL line (default 64 MiB) or one text file (default 256 MiB), after unpacking. */
+  /** Limit for one JSONL line (default 64 MiB), or one text or JSON file (default 256 MiB), after unpacking. */
   maxRecordBytes?: number;
   /** The share of bad records (0 … 1) above which reading ends in an error. Default 1: never. */
   maxBadShare?: number;
@@ -150,6 +151,7 @@ export class RecordReader<T> implements AsyncIterable<Located<T>> {
     const { format, compression } = formatOf(file, this.#options.format);
     if (format === "jsonl") yield* this.#readLines(file, compression);
     else if (format === "parquet") yield* this.#readRows(file);
+    else if (format === "json") yield* this.#readList(file, compression);
     else yield { parsed: { value: this.#parser.ofText!(await this.#readText(file, compression)) }, line: 1 };
   }
 
@@ -188,6 +190,26 @@ export class RecordReader<T> implements AsyncIterable<Located<T>> {
     }
   }
 
+  async *#readList(file: string, compression: Compression): AsyncGenerator<{ parsed: Parsed<T>; line: number }> {
+    const text = await this.#readText(file, compression);
+    let list: unknown;
+    try {
+      list = JSON.parse(text);
+    } catch (error) {
+      throw new DataError("bad-json", `expected JSON: ${(error as Error).message}`, { file });
+    }
+    if (!Array.isArray(list)) {
+      throw new DataError(
+        "bad-json",
+        "expected a list of records; one record per line is JSONL, with the extension .jsonl",
+        { file },
+      );
+    }
+    for (const [i, record] of list.entries()) {
+      yield { parsed: isObject(record) ? this.#parser.ofRecord(record) : { reason: "not an object" }, line: i + 1 };
+    }
+  }
+
   async *#readRows(file: string): AsyncGenerator<{ parsed: Parsed<T>; line: number }> {
     let line = 0;
     for await (const row of readParquet(file, this.#parser.columns)) {
@@ -211,6 +233,5 @@ function parseJsonLine(bytes: Uint8Array): Parsed<Record<string, unknown>> | und
   } catch (error) {
     return { reason: `not JSON: ${(error as Error).message}` };
   }
-  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-  return isObject ? { value: value as Record<string, unknown> } : { reason: "not an object" };
+  return isObject(value) ? { value } : { reason: "not an object" };
 }
