@@ -24,7 +24,7 @@ export const cases: readonly KernelCase[] = [
     matmulCase(layout, 3, 5, 7),
     matmulCase(layout, 17, 33, 65),
     matmulCase(layout, 64, 64, 64),
-    matmulCase(layout, 136, 520, 72), // several tiles
+    matmulCase(layout, 136, 264, 328), // several tiles
     matmulCase(layout, 136, 72, 328), // several steps of the inner extent, edges that are multiples of 8
   ]),
   matmulCase("NT", 1, 96, 257), // decoding: one row

@@ -6,46 +6,15 @@
 // narrow ones. Tiles of 64 steps of k pass through three stages of shared memory: while one is multiplied, two are on their way (cp.async). An operand lies in shared memory as
 // it lies in global memory, and is transposed, where it must be, by ldmatrix. Needs k, m of a transposed A and n of a B that is not, to
 // be multiples of 8, and 16-byte alignment. Tiles are taken in bands of 8 rows of tiles, so that neighbours in time share operands in L2.
-#include "../cuda/tile.h"
+#include "mma_tiles.h"
 
 namespace slayer::cuda {
-
-constexpr int kMmaRows = 128;
-constexpr int kMmaSteps = 64;
-constexpr int kMmaStages = 3;
-constexpr int kMmaThreads = 256;
-constexpr int kMmaBand = 8;
-
-// One operand of op(X) [rows, steps]: stored [rows, steps], or [steps, rows] if Transposed. A tile has Rows of its rows.
-template <int Rows, bool Transposed>
-struct MmaOperand {
-  const bf16* data;
-  int rows, steps;
-  int first;  // of the tile's rows
-
-  __device__ __forceinline__ void copy(Shared<bf16> to, int from) const {
-    if constexpr (Transposed) {
-      const Tile<Rows> tile{to};
-      tile.template copy<kMmaSteps, kMmaThreads>(data + static_cast<int64_t>(from) * rows + first, rows, steps - from, rows - first);
-    } else {
-      const Tile<kMmaSteps> tile{to};
-      tile.template copy<Rows, kMmaThreads>(data + static_cast<int64_t>(first) * steps + from, steps, rows - first, steps - from);
-    }
-  }
-};
 
 template <int Columns, bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_mma(const Gemm& args) {
   constexpr int kWarpColumns = Columns / 4;
   constexpr int kStageBytes = (kMmaRows + Columns) * kMmaSteps * 2;
-  const int tiles_m = (args.m + kMmaRows - 1) / kMmaRows;
-  const int tiles_n = (args.n + Columns - 1) / Columns;
-  const int tile = static_cast<int>(blockIdx.x);
-  const int band = tile / (kMmaBand * tiles_n) * kMmaBand;
-  const int height = tiles_m - band < kMmaBand ? tiles_m - band : kMmaBand;
-  const int in_band = tile - band * tiles_n;
-  const int first_row = (band + in_band % height) * kMmaRows;
-  const int first_column = in_band / height * Columns;
+  const auto [first_row, first_column] = tile_place(args, kMmaRows, Columns);
   const MmaOperand<kMmaRows, TransposeA> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
   // B is op(B)ᵀ [n, k] here: stored so if it lies transposed.
   const MmaOperand<Columns, !TransposeB> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
@@ -92,32 +61,15 @@ __device__ __forceinline__ void matmul_mma(const Gemm& args) {
     }
   }
 
-  C* const c = static_cast<C*>(args.c);
   const int lane = static_cast<int>(lane_index());
 #pragma unroll
   for (int i = 0; i < 4; i++) {
 #pragma unroll
     for (int j = 0; j < kWarpColumns / 8; j++) {
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int row = first_row + warp_row + 16 * i + 8 * half + lane / 4;
-        const int column = first_column + warp_column + 8 * j + lane % 4 * 2;
-        if (row >= args.m || column >= args.n) continue;
-        C* const at = c + static_cast<int64_t>(row) * args.n + column;
-        float pair[2] = {sums[i][j][2 * half], sums[i][j][2 * half + 1]};
-        if (args.n % 2 == 0) {
-          if (args.accumulate) {
-            const Pack<C, 2> old = load_pack<C, 2>(at);
-            pair[0] += to_float(old.v[0]);
-            pair[1] += to_float(old.v[1]);
-          }
-          store_pack<C, 2>(at, {from_float<C>(pair[0]), from_float<C>(pair[1])});
-        } else {
-          for (int e = 0; e < 2 && column + e < args.n; e++) {
-            at[e] = from_float<C>(args.accumulate ? to_float(at[e]) + pair[e] : pair[e]);
-          }
-        }
-      }
+      const int row = first_row + warp_row + 16 * i + lane / 4;
+      const int column = first_column + warp_column + 8 * j + lane % 4 * 2;
+      store_pair<C>(args, row, column, sums[i][j][0], sums[i][j][1]);
+      store_pair<C>(args, row + 8, column, sums[i][j][2], sums[i][j][3]);
     }
   }
 }

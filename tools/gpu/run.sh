@@ -35,4 +35,9 @@ fi
 status=0
 SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
 "$node" "$main" --out "$out" "$@" || status=$?
+# Hopper's own products are taken on request only: the same checks and times with them, apart.
+if [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; then
+  echo "== with SLAYER_CUDA_WGMMA=1"
+  SLAYER_CUDA_WGMMA=1 "$node" "$main" --out "$out/wgmma" --parts conformance,kernels || status=$?
+fi
 exit "$status"

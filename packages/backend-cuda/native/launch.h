@@ -14,6 +14,7 @@ namespace slayer::cuda {
 struct Limits {
   size_t shared_bytes = 0;
   int multiprocessors = 1;
+  bool warpgroups = false;  // whether Hopper's products may be used
 };
 
 struct Extent {

@@ -8,9 +8,9 @@ const checked = cases.filter((c) => !c.bench);
 if (missing === undefined) Object.assign(process.env, hostEnvironment());
 
 /** What is wrong, by case. */
-async function failures(backend: Backend): Promise<Record<string, readonly string[]>> {
+async function failures(backend: Backend, among = checked): Promise<Record<string, readonly string[]>> {
   const wrong: Record<string, readonly string[]> = {};
-  for (const kernelCase of checked) {
+  for (const kernelCase of among) {
     const result = await runCase(backend, kernelCase);
     if (result.status === "failed") wrong[result.case.name] = result.problems;
     if (result.status === "unsupported") wrong[result.case.name] = [result.reason];
@@ -24,5 +24,20 @@ describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${not
     expect(backend.capabilities.device).toContain("host executor");
     expect(await failures(backend)).toEqual({});
     await backend.close();
+  });
+
+  // What is left to hardware are the descriptors' encoding and the fences.
+  it("products of Hopper's warpgroups, which a device gets on request, likewise", async () => {
+    Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9", SLAYER_CUDA_WGMMA: "1" });
+    try {
+      const backend = await createCudaBackend();
+      const products = checked.filter(({ op, storage }) => op === "matmul" && storage === "bf16");
+      expect(products.length).toBeGreaterThan(20);
+      expect(await failures(backend, products)).toEqual({});
+      await backend.close();
+    } finally {
+      delete process.env.SLAYER_HOST_DRIVER;
+      delete process.env.SLAYER_CUDA_WGMMA;
+    }
   });
 });

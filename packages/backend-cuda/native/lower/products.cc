@@ -9,6 +9,7 @@ constexpr int64_t kTile = 128;
 constexpr int64_t kWideTile = 256;
 // Three stages of two bf16 tiles, of 128 rows and as many columns, see matmul_mma.cu.
 constexpr size_t mma_bytes(int64_t columns) { return static_cast<size_t>(3 * (kTile + columns) * 64 * 2); }
+constexpr size_t kGroupBytes = 4 * (kTile + kWideTile) * 64 * 2;  // four stages, see matmul_wgmma.cu
 constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
 constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
@@ -37,6 +38,11 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
     const Limits& limits = lowering.limits();
     // The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
     const bool wide = limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
+    if (wide && limits.warpgroups && !a.transposed && b.transposed && limits.shared_bytes >= kGroupBytes) {
+      lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, kWideTile))}, {256}, args,
+                      kGroupBytes);
+      return;
+    }
     const std::string layout = std::string(wide ? "matmul_mma_wide_" : "matmul_mma_") + (a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
     const int64_t columns = wide ? kWideTile : kTile;
     lowering.launch(kernel_for(layout.c_str(), {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}, {256}, args,
