@@ -21,10 +21,13 @@ export type CheckpointErrorCode =
   | "index-outside-directory"
   | "bad-config"
   | "bad-provenance"
+  | "bad-delta"
   | "unsupported"
   | "exists"
   | "not-a-directory"
-  | "no-space";
+  | "no-space"
+  | "read-error"
+  | "write-error";
 
 /**
  * A mistake in a file that a user gave or asked for. `file` is the path as this package opened it; `tensor` is set where

@@ -18,5 +18,5 @@ export type { SafetensorsHeader, TensorInfo } from "./safetensors.js";
 export { TensorFiles } from "./tensor-files.js";
 export { CheckpointWriter, planShards } from "./writer.js";
 export type { ShardPlan, TensorSpec } from "./writer.js";
-export { listSideFiles, type SideFiles } from "./side-files.js";
+export { isModelFile, listModelFiles, listSideFiles, type SideFiles } from "./side-files.js";
 export { parseYaml } from "./yaml.js";

@@ -5,12 +5,17 @@ import { CheckpointError, systemErrorCode } from "./errors.js";
 /** One system call moves at most 2^31 - 1 bytes; stay well below. */
 const MAX_TRANSFER = 2 ** 30;
 
-/** Fill `into` from `position` of the file. A file that ends before is an error. */
+/**
+ * Fill `into` from `position` of the file.
+ * @throws CheckpointError "truncated" where the file ends before, "read-error" for what the system says
+ */
 export async function readFully(handle: FileHandle, file: string, into: Uint8Array, position: number): Promise<void> {
   let done = 0;
   while (done < into.length) {
     const wanted = Math.min(into.length - done, MAX_TRANSFER);
-    const { bytesRead } = await handle.read(into, done, wanted, position + done);
+    const { bytesRead } = await handle.read(into, done, wanted, position + done).catch((error: unknown) => {
+      throw systemError(error, "read-error", file, `reading ${wanted} bytes at offset ${position + done} failed`);
+    });
     if (bytesRead === 0) {
       const problem = `expected ${into.length} bytes at offset ${position}, the file ends after ${done}`;
       throw new CheckpointError("truncated", file, `${problem}; fetch it again`);
@@ -19,7 +24,17 @@ export async function readFully(handle: FileHandle, file: string, into: Uint8Arr
   }
 }
 
-/** Write all of `bytes`, from `position` of the file or after what was written. A full disk becomes a CheckpointError. */
+/** What the system says of a file's bytes does not name the file; EINVAL is left to who knows what it asked for. */
+function systemError(error: unknown, code: "read-error" | "write-error", file: string, problem: string): unknown {
+  const system = systemErrorCode(error);
+  if (system === undefined || system === "EINVAL") return error;
+  return new CheckpointError(code, file, `${problem} (${system}); is the disk or the connection to it in order?`);
+}
+
+/**
+ * Write all of `bytes`, from `position` of the file or after what was written.
+ * @throws CheckpointError "no-space" for a full disk, "write-error" for what else the system says
+ */
 export async function writeFully(
   handle: FileHandle,
   file: string,
@@ -35,7 +50,9 @@ export async function writeFully(
     }
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code !== "ENOSPC" && code !== "EDQUOT") throw error;
+    if (code !== "ENOSPC" && code !== "EDQUOT") {
+      throw systemError(error, "write-error", file, `writing ${bytes.length - done} bytes failed`);
+    }
     throw new CheckpointError(
       "no-space",
       file,

@@ -27,9 +27,9 @@ async function exists(file: string): Promise<boolean> {
   }
 }
 
-/** A name that stays in its directory on every system: no separator, no drive, no dot name, no NUL. */
+/** A name that stays in its directory on every system: no separator, no drive, no dot name, no NUL, at most 255 bytes. */
 function isPlainFileName(name: string): boolean {
-  return name !== "" && !name.startsWith(".") && !/[/\\:\0]/.test(name);
+  return name !== "" && Buffer.byteLength(name) <= 255 && !name.startsWith(".") && !/[/\\:\0]/.test(name);
 }
 
 /**

@@ -16,6 +16,14 @@ const wanted: readonly RegExp[] = [
   /^(LICENSE|LICENCE|NOTICE|USE_POLICY)(\.(txt|md))?$/i,
 ];
 
+/** What else of a model's directory is its own: surgery makes them anew, a copy of the model takes them along. */
+const own: readonly string[] = ["config.json", "provenance.json", "README.md"];
+
+/** Whether a file of this name belongs to a model beside its weights. No such name leads out of its directory. */
+export function isModelFile(name: string): boolean {
+  return own.includes(name) || wanted.some((pattern) => pattern.test(name));
+}
+
 export interface SideFiles {
   /** Plain names, sorted. */
   readonly copied: readonly string[];
@@ -25,6 +33,20 @@ export interface SideFiles {
 }
 
 const replaced = /^(config\.json|provenance\.json|README\.md|.*\.safetensors(\.index\.json)?)$/;
+
+/** As {@link listSideFiles}, with the files that are the model's own. */
+export async function listModelFiles(dir: string): Promise<SideFiles> {
+  const side = await listSideFiles(dir);
+  const copied = [...side.copied];
+  let { bytes } = side;
+  for (const name of own) {
+    const info = await stat(join(dir, name)).catch(() => undefined);
+    if (info?.isFile() !== true) continue;
+    copied.push(name);
+    bytes += info.size;
+  }
+  return { copied: copied.sort(), left: side.left, bytes };
+}
 
 /** Lists a checkpoint directory. Symbolic links count as what they lead to; only regular files are copied. */
 export async function listSideFiles(dir: string): Promise<SideFiles> {

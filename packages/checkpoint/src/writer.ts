@@ -134,7 +134,33 @@ export class CheckpointWriter {
     specs: readonly TensorSpec[],
     options: { readonly maxShardBytes?: number } = {},
   ): Promise<CheckpointWriter> {
-    const writer = new CheckpointWriter(dir, planShards(specs, options.maxShardBytes, dir));
+    return CheckpointWriter.#start(dir, planShards(specs, options.maxShardBytes, dir));
+  }
+
+  /**
+   * As {@link create}, with the files given: their names, and the tensors of each in order.
+   * @throws CheckpointError "duplicate-key", "size-overflow", "exists", "no-space"
+   */
+  static async createFiles(
+    dir: string,
+    files: readonly { readonly file: string; readonly tensors: readonly TensorSpec[] }[],
+  ): Promise<CheckpointWriter> {
+    const sized =
+      planShards(
+        files.flatMap(({ tensors }) => tensors),
+        Infinity,
+        dir,
+      )[0]?.tensors ?? [];
+    let next = 0;
+    const plans = files.map(({ file, tensors }) => {
+      const part = sized.slice(next, (next += tensors.length));
+      return { file, tensors: part, bytes: part.reduce((sum, { bytes }) => sum + bytes, 0) };
+    });
+    return CheckpointWriter.#start(dir, plans);
+  }
+
+  static async #start(dir: string, plans: readonly ShardPlan[]): Promise<CheckpointWriter> {
+    const writer = new CheckpointWriter(dir, plans);
     const [first] = writer.#shards;
     if (first !== undefined) await writer.#guard(async () => void (await writer.#open(first)));
     return writer;
@@ -165,7 +191,7 @@ export class CheckpointWriter {
   }
 
   /**
-   * Flush everything to the disk and, where there are several files, write the index. All writes must have resolved.
+   * Flush everything to the disk and, unless there is one file of the usual name, write the index. All writes must have resolved.
    * @returns names of the written files, and bytes of tensor data (the index's `metadata.total_size`)
    */
   async finish(): Promise<{ files: string[]; totalBytes: number }> {
@@ -176,7 +202,7 @@ export class CheckpointWriter {
       for (const [name, { bytes, done }] of this.#places) assert(done === bytes, `${name} lacks ${bytes - done} bytes`);
       assert(this.#pending.size === 0, "finish was called before the last write resolved");
       for (const shard of this.#shards) if (!shard.closed) await this.#close(shard); // those without any data
-      if (files.length > 1) {
+      if (files.length > 1 || files[0] !== SINGLE_FILE) {
         const entries = this.#shards.flatMap((shard) => shard.tensors.map((t) => [t.name, shard.file] as const));
         const weight_map = Object.fromEntries(entries);
         const index = { metadata: { total_size: totalBytes }, weight_map };

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { Checkpoint, CheckpointWriter, planShards, readHeader } from "@slayer/checkpoint";
 import type { TensorSpec } from "@slayer/checkpoint";
 
-import { writeFully } from "../src/io.js";
+import { readFully, writeFully } from "../src/io.js";
 import { failure, put, scratch, TINY } from "./files.js";
 
 const DTYPES = { F64: 8, F32: 4, F16: 2, BF16: 2, F8_E4M3: 1, I64: 8, U8: 1, BOOL: 1 } as const;
@@ -243,5 +243,24 @@ describe("planShards", () => {
     expect((await failure(() => planShards([u8("a", [1]), u8("a", [1])]))).code).toBe("duplicate-key");
     expect((await failure(() => planShards([u8("__metadata__", [1])]))).code).toBe("duplicate-key");
     expect((await failure(() => planShards([u8("a", [2 ** 30, 2 ** 30])]))).code).toBe("size-overflow");
+  });
+});
+
+describe("what the system says of reading and writing, as errors that name the file", () => {
+  it.skipIf(process.platform !== "linux")("read-error: /proc/self/mem has no first byte to read (EIO)", async () => {
+    const handle = await open("/proc/self/mem", "r");
+    const error = await failure(() => readFully(handle, "model.safetensors", new Uint8Array(8), 0));
+    await handle.close();
+    expect({ code: error.code, file: error.file }).toEqual({ code: "read-error", file: "model.safetensors" });
+    expect(error.message).toContain("EIO");
+  });
+
+  it("write-error: a file that is open for reading only (EBADF)", async () => {
+    const file = await put(await scratch(), "model.safetensors", "precious");
+    const handle = await open(file, "r");
+    const error = await failure(() => writeFully(handle, file, new Uint8Array(8)));
+    await handle.close();
+    expect({ code: error.code, file: error.file }).toEqual({ code: "write-error", file });
+    expect(await readFile(file, "utf8")).toBe("precious");
   });
 });

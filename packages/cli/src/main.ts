@@ -9,11 +9,13 @@ import { addExpand } from "./verbs/expand.js";
 import { addGenerate } from "./verbs/generate.js";
 import { addImportance } from "./verbs/importance.js";
 import { addInspect } from "./verbs/inspect.js";
+import { addPack } from "./verbs/pack.js";
 import { addPerplexity } from "./verbs/perplexity.js";
 import { addPlan } from "./verbs/plan.js";
 import { addQuickstart } from "./verbs/quickstart.js";
 import { addReport } from "./verbs/report.js";
 import { addTrain } from "./verbs/train.js";
+import { addUnpack } from "./verbs/unpack.js";
 import { addVerify } from "./verbs/verify.js";
 
 /** Adds one verb to the program. */
@@ -27,6 +29,8 @@ const verbs: readonly AddVerb[] = [
   addPlan,
   addExpand,
   addVerify,
+  addPack,
+  addUnpack,
   addTrain,
   addEval,
   addPerplexity,

@@ -1,6 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { readProvenance } from "@slayer/checkpoint";
+import { readHeader, readProvenance } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { type AngularScores, parseScores } from "@slayer/importance";
 import { expect, test } from "vitest";
@@ -144,6 +144,28 @@ test("plan --importance: the region and the pruned blocks of slayer, with the re
   expect(stdout).toMatch(
     /note: importance: blocks \d to \d matter least in the deeper half and go \(sum 0\.\d+, the smallest of 3 places; next/,
   );
+});
+
+test("pack and unpack: the whole directory again, byte for byte; another base is refused with exit 2", async () => {
+  const at = await workplace();
+  await json("expand", at("model"), "--strategy", "slayer", "--prune", "1", "--out", at("new"));
+  const packed = await json("pack", at("model"), at("new"), "--out", at("delta"));
+  const bytes = [...(await readHeader(at("new/model.safetensors"))).tensors.values()].map(
+    ({ begin, end }) => end - begin,
+  );
+  expect(packed.stored.bytes + packed.from_base.bytes).toBe(bytes.reduce((sum, size) => sum + size));
+  expect(packed.stored.bytes).toBeLessThan(packed.from_base.bytes);
+  await json("unpack", at("model"), at("delta"), "--out", at("again"));
+  const names = readdirSync(at("new"));
+  expect(readdirSync(at("again"))).toEqual(names);
+  for (const name of names)
+    expect(Buffer.compare(readFileSync(at(`again/${name}`)), readFileSync(at(`new/${name}`)))).toBe(0);
+
+  await writeTinyCheckpoint(at("other"), { seed: 7 });
+  const refused = await slayer(["unpack", at("other"), at("delta"), "--out", at("wrong")]);
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toMatch(/tensor "model\.embed_tokens\.weight".* is this the base/);
+  expect(existsSync(at("wrong"))).toBe(false);
 });
 
 test("verify: one changed byte is found, named, and exits 2", async () => {

@@ -17,6 +17,8 @@ const order = [
   "plan",
   "expand",
   "verify",
+  "pack",
+  "unpack",
   "eval",
   "perplexity",
   "generate",

@@ -1,5 +1,5 @@
-import { copyFile, realpath } from "node:fs/promises";
-import { basename, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { copyFile } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
 import type { Checkpoint, Provenance, StoredDtype } from "@slayer/checkpoint";
 import {
   CheckpointWriter,
@@ -10,6 +10,7 @@ import {
   writeProvenance,
 } from "@slayer/checkpoint";
 import { PlanError } from "./errors.js";
+import { keepSafe } from "./keep-safe.js";
 import { modelCard } from "./model-card.js";
 import type { SurgeryPlan } from "./plan.js";
 import { provenanceOf } from "./provenance.js";
@@ -62,7 +63,7 @@ export async function expand(
   }
   base.validate();
   const tasks = tensorTasks(base, plan);
-  await keepBaseSafe(base.dir, outDir);
+  await keepSafe(base.dir, outDir);
   const summary = describePlan(plan, { ...base.config, dtype: configDtype(tasks) ?? base.config.dtype });
   const side = await listSideFiles(base.dir);
   const baseName = basename(resolve(base.dir));
@@ -104,17 +105,6 @@ export async function expand(
       sideFiles: { copied: side.copied, left: side.left },
     };
   });
-}
-
-/** Replacing the output must not remove the base: refuses an output that is the base's folder or one above it. */
-async function keepBaseSafe(baseDir: string, outDir: string): Promise<void> {
-  const base = await realpath(baseDir);
-  const out = await realpath(outDir).catch(() => resolve(outDir));
-  const fromOut = relative(out, base);
-  const elsewhere = fromOut === ".." || fromOut.startsWith(`..${sep}`) || isAbsolute(fromOut);
-  if (!elsewhere) {
-    throw new PlanError(`the output ${outDir} is or holds the base checkpoint ${baseDir}; choose another directory`);
-  }
 }
 
 /** What config.json would call the stored dtype, when all tensors share one. */

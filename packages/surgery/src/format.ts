@@ -37,7 +37,7 @@ export function formatPlan(summary: PlanSummary): string {
       memoryRows(summary.memory),
     ),
     "",
-    `disk: ${bytes(summary.disk.bytes)} in ${summary.disk.dtype}`,
+    `disk: ${bytes(summary.disk.bytes)} in ${summary.disk.dtype}; trained, as a delta, ${bytes(summary.disk.deltaBytes)}`,
     ...summary.notes.map((note) => `note: ${note}`),
     "",
   ].join("\n");

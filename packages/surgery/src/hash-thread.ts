@@ -7,7 +7,8 @@ interface Waiting {
 
 /** SHA-256 of tensors that arrive in pieces, computed on another thread so that reading and averaging go on. */
 export class HashThread {
-  readonly #worker = new Worker(new URL("./hash-worker.js", import.meta.url));
+  // Options of this process may not be for a file: with --input-type the thread would not start.
+  readonly #worker = new Worker(new URL("./hash-worker.js", import.meta.url), { execArgv: [] });
   /** The thread answers in the order in which it was asked. */
   readonly #waiting: Waiting[] = [];
   #failure: Error | undefined;

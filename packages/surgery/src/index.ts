@@ -1,10 +1,16 @@
 /** Block surgery on Llama and Mistral checkpoints: plan (pure data), describe, expand, verify. */
+export { applyDelta } from "./apply-delta.js";
+export type { ApplyResult } from "./apply-delta.js";
 export { checkPlan } from "./check-plan.js";
 export type { StepFlops, TrainingMemory } from "./cost.js";
+export { DELTA_FILE, readDelta } from "./delta-record.js";
+export type { Delta } from "./delta-record.js";
 export { PlanError } from "./errors.js";
 export { expand } from "./expand.js";
 export type { ExpandOptions, ExpandResult } from "./expand.js";
 export { formatPlan } from "./format.js";
+export { packDelta } from "./pack-delta.js";
+export type { DeltaOptions, PackResult } from "./pack-delta.js";
 export { parsePlan } from "./parse-plan.js";
 export type { BlockKind, BlockPlan, BlockSource, RecipeRecord, SurgeryPlan } from "./plan.js";
 export type { BlockValues } from "./block-values.js";

@@ -1,4 +1,4 @@
-import type { Checkpoint } from "@slayer/checkpoint";
+import type { TensorFiles } from "@slayer/checkpoint";
 import { isFloatDtype } from "@slayer/checkpoint";
 import { weightedSum } from "./average.js";
 import { HashThread } from "./hash-thread.js";
@@ -24,6 +24,9 @@ export interface StreamHashes {
   readonly made: ReadonlyMap<string, string>;
 }
 
+/** Where tensors are read from. */
+export type TensorSource = Pick<TensorFiles, "readInto">;
+
 type Bytes = Uint8Array<SharedArrayBuffer>;
 
 const mebibyte = 1024 * 1024;
@@ -42,7 +45,7 @@ const averagesUnderWay = 4;
  * the model.
  */
 export async function streamTensors(
-  base: Checkpoint,
+  base: TensorSource,
   tasks: readonly TensorTask[],
   options: StreamOptions,
 ): Promise<StreamHashes> {
@@ -94,7 +97,7 @@ function sourceBytes({ pass, begin, end }: Step): number {
 }
 
 /** The step's range of all its sources, side by side in `window`. */
-async function read(base: Checkpoint, { pass, begin, end }: Step, window: Bytes): Promise<Bytes[]> {
+async function read(base: TensorSource, { pass, begin, end }: Step, window: Bytes): Promise<Bytes[]> {
   const size = end - begin;
   const pieces = pass.sources.map((_, i) => window.subarray(i * size, (i + 1) * size));
   await Promise.all(pass.sources.map((tensor, i) => base.readInto(tensor, begin, pieces[i] as Bytes)));

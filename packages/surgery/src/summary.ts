@@ -40,8 +40,8 @@ export interface PlanSummary {
   /** One training step per token: what the plan trains, and for comparison everything. */
   readonly flops: { readonly planned: StepFlops; readonly everything: StepFlops };
   readonly memory: readonly TrainingMemory[];
-  /** Tensor data of the new checkpoint in the config's dtype. */
-  readonly disk: { readonly dtype: string; readonly bytes: number };
+  /** Tensor data of the new checkpoint in the config's dtype; and of its trained blocks, which is what a delta of it holds. */
+  readonly disk: { readonly dtype: string; readonly bytes: number; readonly deltaBytes: number };
   readonly notes: readonly string[];
 }
 
@@ -72,6 +72,7 @@ export function describePlan(
   const trained = plan.trainable.blocks.length * base.block;
   const all = plan.blocks.map((block) => block.index);
   const dtype = dtypeBytes.has(config.dtype) ? config.dtype : "float32";
+  const dtypeSize = dtypeBytes.get(dtype) ?? 4;
   return {
     recipe: plan.recipe,
     baseBlocks: plan.baseBlocks,
@@ -89,7 +90,7 @@ export function describePlan(
       everything: stepFlops(config, blocks, all, sequenceLength, true),
     },
     memory: [trainingMemory("f32", total, trained), trainingMemory("bf16", total, trained)],
-    disk: { dtype, bytes: total * (dtypeBytes.get(dtype) ?? 4) },
+    disk: { dtype, bytes: total * dtypeSize, deltaBytes: trained * dtypeSize },
     notes: plan.notes,
   };
 }

@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { listSideFiles } from "@slayer/checkpoint";
+import { fileHash } from "./file-hash.js";
 import type { VerifyProblem } from "./problems.js";
 
 /** Tokenizer and other side files of the base must lie beside the new weights, byte for byte. */
@@ -17,10 +16,4 @@ export async function compareSideFiles(baseDir: string, expandedDir: string): Pr
     }
   }
   return problems;
-}
-
-async function fileHash(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
-  return hash.digest("hex");
 }

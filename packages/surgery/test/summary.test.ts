@@ -147,7 +147,7 @@ describe("memory and disk in bytes", () => {
         total: 45_048_635_392,
       },
     ]);
-    expect(disk).toEqual({ dtype: "float16", bytes: 15_905_431_552 });
+    expect(disk).toEqual({ dtype: "float16", bytes: 15_905_431_552, deltaBytes: 2 * 1_821_450_240 });
   });
 });
 
@@ -225,7 +225,7 @@ Adam moments                          11.6 KiB  11.6 KiB
 gradients                             5.8 KiB   5.8 KiB
 total                                 34.2 KiB  31.6 KiB
 
-disk: 16.8 KiB in float32
+disk: 16.8 KiB in float32; trained, as a delta, 5.8 KiB
 note: groups: the first half of 8 blocks, in whole groups of 2 rounded down, gives 2: blocks 0 to 3
 note: pruned: blocks 6 to 7 of the base
 `);
