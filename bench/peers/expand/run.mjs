@@ -12,8 +12,9 @@ import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Checkpoint, CheckpointWriter, expectedTensors, parseConfig } from "../../../packages/checkpoint/dist/index.js";
+import { Checkpoint } from "../../../packages/checkpoint/dist/index.js";
 import { expand, planRecipe } from "../../../packages/surgery/dist/index.js";
+import { writeRandomBase } from "./base.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -54,7 +55,7 @@ async function expandOnce(from, to) {
 
 async function compare(work) {
   const at = (name) => join(work, name);
-  const baseBytes = await writeBase(at("base"));
+  const baseBytes = await writeRandomBase(at("base"), { hidden: Number(values.hidden), blocks: Number(values.blocks) });
   timedExpand(at("base"), at("expanded"));
   const rounds = [];
   for (let round = 0; round < Number(values.rounds); round += 1) {
@@ -117,45 +118,4 @@ async function timedCopy(from, to) {
   );
   const end = performance.now();
   return { seconds: (copied - started) / 1000, syncSeconds: (end - copied) / 1000 };
-}
-
-/** Random bf16 numbers from -2 to 2; the same megabytes again and again, from different places. */
-async function writeBase(dir) {
-  const hidden = Number(values.hidden);
-  const json = {
-    model_type: "llama",
-    vocab_size: 32_000,
-    hidden_size: hidden,
-    intermediate_size: Math.ceil((hidden * 2.6875) / 32) * 32,
-    num_hidden_layers: Number(values.blocks),
-    num_attention_heads: hidden / 128,
-    tie_word_embeddings: false,
-    torch_dtype: "bfloat16",
-  };
-  await mkdir(dir);
-  await writeFile(join(dir, "config.json"), JSON.stringify(json));
-  const specs = [...expectedTensors(parseConfig(json, "config.json"))].map(([name, shape]) => ({
-    name,
-    dtype: "BF16",
-    shape,
-  }));
-  const numbers = Uint16Array.from(
-    { length: 2 ** 22 },
-    () => Math.floor(Math.random() * 0x4000) | (Math.random() < 0.5 ? 0x8000 : 0),
-  );
-  const random = new Uint8Array(numbers.buffer);
-  const writer = await CheckpointWriter.create(dir, specs);
-  let total = 0;
-  for (const { name, shape } of specs) {
-    let left = 2 * shape.reduce((product, size) => product * size, 1);
-    total += left;
-    while (left > 0) {
-      const begin = 2 * Math.floor(Math.random() * numbers.length * 0.5);
-      const piece = random.subarray(begin, begin + Math.min(left, random.length / 2));
-      await writer.write(name, piece);
-      left -= piece.length;
-    }
-  }
-  await writer.finish();
-  return total;
 }
