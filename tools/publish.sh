@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Publishes what has a new version: first the prebuilt addons in DIR (see tools/prebuilt.mjs), then the packages of the
-# workspace, backend-cpu naming the addons as optional dependencies. For the release workflow.
+# workspace, the native backends naming their addons as optional dependencies. For the release workflow.
 #
 #   tools/publish.sh DIR
 set -euo pipefail

@@ -87,7 +87,8 @@ class CudaDevice final : public Device {
   uint64_t allocate(size_t bytes) override {
     enter_thread();
     CUdeviceptr address = 0;
-    const CUresult result = driver().cuMemAlloc(&address, std::max<size_t>(bytes, 256));
+    const size_t taken = std::max<size_t>(bytes, 256);
+    const CUresult result = driver().cuMemAlloc(&address, taken);
     if (result != kSuccess) {
       size_t free = 0;
       size_t total = 0;
@@ -95,7 +96,7 @@ class CudaDevice final : public Device {
       check(result, "no memory for " + std::to_string(bytes) + " bytes; the device has " + std::to_string(free) + " of " +
                         std::to_string(total) + " free");
     }
-    check(driver().cuMemsetD8Async(address, 0, bytes, nullptr), "clearing memory");
+    check(driver().cuMemsetD8Async(address, 0, taken, nullptr), "clearing memory");
     check(driver().cuStreamSynchronize(nullptr), "clearing memory");
     return address;
   }

@@ -70,7 +70,8 @@ export interface Loaded {
 export function loadAddon(): Loaded {
   const tried: string[] = [];
   const local = process.env.SLAYER_CUDA_ADDON || join(import.meta.dirname, "../build/Release/slayer_cuda.node");
-  const prebuilt = `@slayer/backend-cuda-${process.platform}-${process.arch}`;
+  // For glibc only; where that is not, it does not load, and says so.
+  const prebuilt = `@slayer/backend-cuda-${process.platform}-${process.arch}${process.platform === "linux" ? "-gnu" : ""}`;
   for (const path of [local, prebuilt]) {
     if (path === local && !existsSync(path)) {
       tried.push("it was not built here");
