@@ -1,6 +1,18 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import {
   Batches,
   type ChatTemplateSource,
@@ -47,6 +59,8 @@ const textSource = (name: string, found: readonly string[] = documents): SourceS
   ],
   read: { kind: "text", field: "text" },
 });
+/** What the cache holds besides the hashes that it remembers. */
+const sourcesIn = (cache: string): string[] => readdirSync(cache).filter((name) => name !== "contents.json");
 const tokensOf = (source: TokenSource): number[] => {
   const out = new Int32Array(source.offsets.at(-1)!);
   source.read(0, out);
@@ -90,10 +104,40 @@ describe("a source of texts", () => {
     const other = await Tokenizer.load(`${fixtures}gpt2-prefix`);
     expect(await reused(spec, { tokenizer: other, directory: `${fixtures}gpt2-prefix` })).toBe(false);
     expect(await reused(textSource("once.jsonl"))).toBe(true);
-    for (const entry of readdirSync(options.cache)) truncateSync(join(options.cache, entry, "train.tokens"), 2);
+    for (const entry of sourcesIn(options.cache)) truncateSync(join(options.cache, entry, "train.tokens"), 2);
     expect(await reused()).toBe(false);
     expect(await reused()).toBe(true);
     expect(readdirSync(options.cache).filter((name) => name.includes("partial"))).toEqual([]);
+  });
+
+  it("files that have not changed are not read again to see that; the least change is seen", async () => {
+    const cache = join(folder, "remembering");
+    const spec = textSource("remembered.jsonl");
+    const file = spec.files[0]!;
+    const hashed = async (): Promise<number> => {
+      const stages: number[] = [];
+      const prepared = await prepareSource(spec, {
+        ...options,
+        cache,
+        onProgress: ({ stage, bytes }) => stage === "hash" && stages.push(bytes),
+      });
+      prepared.train.close();
+      // One report for each file that is behind, and one for each piece of it that was read.
+      return stages.length - 1;
+    };
+    const long = new Date(Date.now() - 60_000);
+    expect(await hashed()).toBeGreaterThan(0);
+    const { size, ino, ctimeMs, mtimeMs } = statSync(file);
+    const sha256 = createHash("sha256").update(readFileSync(file)).digest("hex");
+    writeFileSync(
+      join(cache, "contents.json"),
+      JSON.stringify({ [resolve(file)]: { size, ino, ctimeMs, mtimeMs, sha256 } }),
+    );
+    expect(await hashed()).toBe(0);
+    utimesSync(file, long, long);
+    expect(await hashed()).toBeGreaterThan(0);
+    writeFileSync(join(cache, "contents.json"), "no json");
+    expect(await hashed()).toBeGreaterThan(0);
   });
 
   it("documents held out by their hash are in one of the two sets, and all are", async () => {
@@ -139,7 +183,7 @@ describe("a source of texts", () => {
     const cache = join(folder, "bad-cache");
     const failing = prepareSource(spec, { ...options, cache, maxBadShare: 0.4 });
     await expect(failing).rejects.toMatchObject({ code: "bad-records", file, line: 2 });
-    expect(readdirSync(cache)).toEqual([]);
+    expect(sourcesIn(cache)).toEqual([]);
     for (const isReused of [false, true]) {
       const prepared = await prepareSource(spec, { ...options, cache, maxBadShare: 0.5 });
       expect(prepared.isReused).toBe(isReused);
@@ -164,9 +208,14 @@ describe("a source of texts", () => {
     const controller = new AbortController();
     const signal = controller.signal;
     const spec = textSource("stop.jsonl", Array<string>(2000).fill("a text that repeats"));
-    const run = prepareSource(spec, { ...options, cache, signal, onProgress: () => controller.abort() });
+    const run = prepareSource(spec, {
+      ...options,
+      cache,
+      signal,
+      onProgress: ({ stage }) => stage === "tokenize" && controller.abort(),
+    });
     await expect(run).rejects.toThrow(/abort/i);
-    expect(readdirSync(cache)).toEqual([]);
+    expect(sourcesIn(cache)).toEqual([]);
   });
 });
 

@@ -104,8 +104,8 @@ async function trainWithProgress(
       directory,
       signal: run.signal,
       warn: (message) => run.warn(message),
-      onTokenize: ({ path, bytes, totalBytes, tokens }) =>
-        progress.update(bytes, `${tokens} tokens of ${path}`, totalBytes),
+      onTokenize: ({ stage, path, bytes, totalBytes, tokens }) =>
+        progress.update(bytes, stage === "hash" ? `looking at ${path}` : `${tokens} tokens of ${path}`, totalBytes),
     }),
   );
   return run.progress({ label: "train", total: 1, unit: "steps" }, async (progress) => {

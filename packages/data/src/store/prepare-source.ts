@@ -7,6 +7,7 @@ import { isHeldOut } from "../sources/held-out.js";
 import { type BadRecord, BadRecords, RecordReader } from "../sources/records.js";
 import { isObject } from "../tokenizer/format.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { contentHashes } from "./content-hash.js";
 import { type EncodedItems, type Item } from "./encode-items.js";
 import { type Encoder, localEncoder, threadEncoder } from "./encoder-pool.js";
 import { parserOf, sizeOf, sourceKey, type SourceSpec } from "./source-spec.js";
@@ -27,6 +28,8 @@ export interface PrepareOptions {
 }
 
 export interface PrepareProgress {
+  /** Files are read twice: to see whether they have been tokenized before, and if not to do it. */
+  readonly stage: "hash" | "tokenize";
   /** Bytes of the files read, of all. */
   readonly bytes: number;
   readonly totalBytes: number;
@@ -70,9 +73,12 @@ const BATCH_ITEMS = 512;
  * @throws DataError what reading and encoding throw; `bad-records`, `empty-corpus`
  */
 export async function prepareSource(spec: SourceSpec, options: PrepareOptions): Promise<PreparedSource> {
-  const { cache, tokenizer, maxBadShare = 1, signal } = options;
-  for (const file of spec.files) await sizeOfFile(file);
-  const folder = join(cache, await sourceKey(spec, tokenizer.hash, signal));
+  const { cache, tokenizer, maxBadShare = 1, signal, onProgress = () => {} } = options;
+  const totalBytes = (await Promise.all(spec.files.map(sizeOfFile))).reduce((a, b) => a + b, 0);
+  const contents = await contentHashes(spec.files, cache, signal, (bytes) =>
+    onProgress({ stage: "hash", bytes, totalBytes, tokens: 0 }),
+  );
+  const folder = join(cache, sourceKey(spec, contents, tokenizer.hash));
   const known = await openPrepared(folder);
   if (known !== undefined) {
     BadRecords.check(known.report, maxBadShare);
@@ -82,7 +88,7 @@ export async function prepareSource(spec: SourceSpec, options: PrepareOptions): 
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
   try {
-    await tokenizeInto(partial, spec, options);
+    await tokenizeInto(partial, spec, totalBytes, options);
     await rename(partial, folder).catch(async (error: NodeJS.ErrnoException) => {
       // Another process was faster, or what is there is damaged.
       if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
@@ -122,10 +128,13 @@ async function readMeta(folder: string): Promise<Meta | undefined> {
   }
 }
 
-async function tokenizeInto(folder: string, spec: SourceSpec, options: PrepareOptions): Promise<void> {
+async function tokenizeInto(
+  folder: string,
+  spec: SourceSpec,
+  totalBytes: number,
+  options: PrepareOptions,
+): Promise<void> {
   const { tokenizer, signal, maxBadShare = 1, onProgress = () => {} } = options;
-  const sizes = await Promise.all(spec.files.map((file) => sizeOfFile(file)));
-  const totalBytes = sizes.reduce((a, b) => a + b, 0);
   const reader = new RecordReader(spec.files, parserOf(spec), { format: spec.format ?? "auto", maxBadShare });
   const width = tokenizer.vocabSize <= 2 ** 15 ? 2 : 4;
   const train = await TokenWriter.create(join(folder, "train"), width, tokenizer.hash);
@@ -148,7 +157,7 @@ async function tokenizeInto(folder: string, spec: SourceSpec, options: PrepareOp
         await (isHeld ? heldOut : train).append(tokens.subarray(at, at + length));
         at += length;
       }
-      onProgress({ bytes: batch.bytesRead, totalBytes, tokens: train.tokens + heldOut.tokens });
+      onProgress({ stage: "tokenize", bytes: batch.bytesRead, totalBytes, tokens: train.tokens + heldOut.tokens });
     };
     for await (const batch of batchesOf(reader)) {
       signal?.throwIfAborted();

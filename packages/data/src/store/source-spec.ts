@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { chatTemplateHash, type ChatTemplateSource } from "../sft/chat-template.js";
 import { LAYOUT_FIELDS, type Layout, type Message, messagesOf } from "../sft/layouts.js";
+import { formatOf } from "../sources/format.js";
 import { type RecordOptions, type RecordParser, textParser } from "../sources/records.js";
 import type { Item } from "./encode-items.js";
 
@@ -20,24 +20,18 @@ export interface SourceSpec {
 /** Changes whenever the same source would give other tokens. */
 const VERSION = 1;
 
-/** A name for the tokens of a source: a hash of the files' bytes, of the tokenizer and of everything else that they depend on. */
-export async function sourceKey(
+/**
+ * A name for the tokens of a source: a hash of the files' bytes (`contents`), of the tokenizer and of everything else that they
+ * depend on. Of a file's name only what says how it is read.
+ */
+export function sourceKey(
   { files, read, format = "auto", heldOut = 0 }: SourceSpec,
+  contents: readonly string[],
   tokenizerHash: string,
-  signal?: AbortSignal,
-): Promise<string> {
-  const contents: string[] = [];
-  for (const file of files) {
-    const hash = createHash("sha256");
-    for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) {
-      signal?.throwIfAborted();
-      hash.update(chunk as Uint8Array);
-    }
-    // The name decides only how a file is read.
-    contents.push(`${file.split(".").slice(1).join(".").toLowerCase()} ${hash.digest("hex")}`);
-  }
+): string {
   const what = read.kind === "text" ? ["text", read.field] : ["chat", read.layout, chatTemplateHash(read.template)];
-  const all = JSON.stringify([VERSION, tokenizerHash, what, format, heldOut, contents]);
+  const parts = files.map((file, i) => [formatOf(file, format), contents[i]]);
+  const all = JSON.stringify([VERSION, tokenizerHash, what, heldOut, parts]);
   return createHash("sha256").update(all).digest("hex").slice(0, 32);
 }
 
