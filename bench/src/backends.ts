@@ -1,17 +1,19 @@
 import { availableIsas, createCpuBackend, measureCpuPeaks } from "@slayer/backend-cpu";
+import { createWebgpuBackend, measureWebgpuPeaks } from "@slayer/backend-webgpu";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { measureJavaScriptPeaks, type Peaks, rate } from "./peaks.js";
 
 export interface BenchBackend {
   readonly create: () => Promise<Backend>;
   /** The roof its kernels are measured against, on this machine, now. */
-  readonly peaks: () => Peaks;
+  readonly peaks: () => Peaks | Promise<Peaks>;
 }
 
 /** What can be timed. A new backend is a line here. */
 export const backends: Readonly<Record<string, BenchBackend>> = {
   reference: { create: async () => createReferenceBackend(), peaks: measureJavaScriptPeaks },
   cpu: { create: () => createCpuBackend(), peaks: measureProcessorPeaks },
+  webgpu: { create: () => createWebgpuBackend(), peaks: measureAdapterPeaks },
 };
 
 /** Those of the instruction set that is used, and beside them the multiply-adds of all that the processor has. */
@@ -32,6 +34,21 @@ function measureProcessorPeaks(): Peaks {
     details: [
       ...all.map((p) => ({ ...p, what: "flops" as const })),
       { name: "copy", what: "bandwidth", ...rate(used.copy) },
+    ],
+  };
+}
+
+/** In f32. */
+async function measureAdapterPeaks(): Promise<Peaks> {
+  const { flops, bandwidth } = await measureWebgpuPeaks();
+  return {
+    flops: rate(flops).best,
+    bandwidth: rate(bandwidth).best,
+    method:
+      "eight independent multiply-add chains of vectors of four per thread, and a copy of 128 MiB; the quickest tenth",
+    details: [
+      { name: "chains", what: "flops", ...rate(flops) },
+      { name: "copy", what: "bandwidth", ...rate(bandwidth) },
     ],
   };
 }

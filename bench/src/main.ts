@@ -48,7 +48,7 @@ async function main(): Promise<void> {
   const backend = await chosen.create().catch((error: Error) => fail(error.message));
   const path = options.baseline ?? baselinePath(backend);
   const baseline = options.check ? await readBaseline(path) : undefined;
-  const peaks = chosen.peaks();
+  const peaks = await chosen.peaks();
   console.log(`${backend.name} on ${backend.capabilities.device}, ${processor()}, Node ${process.versions.node}`);
   console.log(`${formatPeaks(peaks)}\n`);
   // A baseline's spread is to hold that of the machine over a while too, so it is made of three rounds.

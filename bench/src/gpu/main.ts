@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { conformance } from "@slayer/backend-conformance";
 import { createCudaBackend } from "@slayer/backend-cuda";
+import { createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
 import type { Backend } from "@slayer/tensor";
 import { slug } from "../../machine.mjs";
@@ -18,6 +19,7 @@ import { timeOp } from "./time.js";
 
 const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N] [--out FOLDER]
 
+  --backend NAME  cuda or webgpu (default: cuda)
   --parts PARTS   of conformance, kernels and step, with commas between (default: all)
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
@@ -26,6 +28,7 @@ const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N
 
 const { values: options } = parseArgs({
   options: {
+    backend: { type: "string", default: "cuda" },
     parts: { type: "string", default: "conformance,kernels,step" },
     size: { type: "string", default: "large" },
     batch: { type: "string", default: "1" },
@@ -39,9 +42,9 @@ if (options.help) console.log(USAGE);
 else process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const backend = await createCudaBackend();
+  const backend = await open(options.backend);
   const { device } = backend.capabilities;
-  const peaks = peaksOf(device);
+  const peaks = arithmeticPeaks(backend, peaksOf(device));
   const large = options.size === "large";
   console.log(`${device}, Node ${process.version}, ${new Date().toISOString()}`);
   console.log(peaks ? peaksLine(peaks) : "no peaks are known for this device: no shares are given");
@@ -59,10 +62,25 @@ async function main(): Promise<number> {
     else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
     console.log(`(${((performance.now() - start) / 1000).toFixed(1)} s)`);
     // After each part, so that what was found is there if a later one fails.
-    if (options.out !== undefined) await write(join(options.out, `${slug(device)}.json`), result);
+    if (options.out !== undefined)
+      await write(
+        join(options.out, `${options.backend === "cuda" ? "" : `${backend.name}-`}${slug(device)}.json`),
+        result,
+      );
   }
   await backend.close();
   return failed === 0 ? 0 : 1;
+}
+
+async function open(name: string): Promise<Backend> {
+  if (name === "cuda") return createCudaBackend();
+  if (name === "webgpu") return createWebgpuBackend();
+  throw new Error(`--backend: there is no '${name}'\n\n${USAGE}`);
+}
+
+/** WGSL computes in f32 on the ordinary cores, whatever is stored. */
+function arithmeticPeaks({ name }: Backend, peaks: DevicePeaks | undefined): DevicePeaks | undefined {
+  return peaks && name === "webgpu" ? { ...peaks, bf16: peaks.f32 } : peaks;
 }
 
 async function conform(backend: Backend) {
