@@ -185,6 +185,33 @@ test("verify: one changed byte is found, named, and exits 2", async () => {
   expect(problems[0].tensor).toBe("model.norm.weight");
 });
 
+test("verify: on real text, an expansion in bf16 has the base's logits bit for bit on every backend that opens here", async () => {
+  const at = await workplace({ dtype: "BF16" });
+  const prose = readFileSync(join(import.meta.dirname, "../../../docs/algorithm.md"), "utf8").slice(0, 1500);
+  writeFileSync(at("prose.txt"), prose);
+  await json("expand", at("model"), "--strategy", "llama-pro", "--every", "1", "--out", at("new"));
+  const identical: string[] = [];
+  for (const backend of ["reference", "cpu", "webgpu", "cuda"]) {
+    const argv = [
+      "verify",
+      at("model"),
+      at("new"),
+      "--data",
+      at("prose.txt"),
+      "--backend",
+      backend,
+      "--json",
+      "--quiet",
+    ];
+    const { code, stdout, stderr } = await slayer(argv);
+    if (code === 2 && stdout === "") continue; // it says on stderr why it cannot open
+    expect(JSON.parse(stdout), `${backend} ${stderr}`).toMatchObject({ ok: true, logits: { identical: true } });
+    expect(JSON.parse(stdout).logits.positions).toBeGreaterThan(500);
+    identical.push(backend);
+  }
+  expect(identical).toContain("reference");
+});
+
 test("verify without a tokenizer says that logits were not compared", async () => {
   const at = await workplace({ tokenizer: null });
   await json("expand", at("model"), "--strategy", "llama-pro", "--groups", "1", "--out", at("new"));

@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Interrupted } from "@slayer/cli";
+import { readDelta } from "@slayer/surgery";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 import { tinyTexts } from "../../../test/support/tiny-texts.js";
@@ -51,6 +52,31 @@ describe("slayer train", () => {
     for (const example of examples) {
       const { code, stderr } = await slayer(example);
       expect(code, stderr).toBe(0);
+    }
+  });
+
+  it("a post-trained expansion, packed, is its new blocks; unpacked, the whole model byte for byte", async () => {
+    expect((await slayer(["expand", "model", "--strategy", "llama-pro", "--groups", "2", "--out", "pro"])).code).toBe(
+      0,
+    );
+    const recipe = readFileSync("recipe.yaml", "utf8").replace("model: model", "model: pro");
+    writeFileSync("pro.yaml", recipe.replace("trainable: [model.layers.1, norm]", "trainable: provenance"));
+    const trained = await slayer(["train", "pro.yaml", "--json"]);
+    expect(trained.code, trained.stderr).toBe(0);
+    const { model } = JSON.parse(trained.stdout) as { model: string };
+
+    const packed = await slayer(["pack", "model", model, "--out", "delta", "--json"]);
+    expect(packed.code, packed.stderr).toBe(0);
+    const delta = await readDelta("delta");
+    const stored = delta.files.flatMap(({ tensors }) => tensors).filter(({ base }) => base === undefined);
+    expect(new Set(stored.map(({ name }) => /layers\.(\d+)\./.exec(name)?.[1]))).toEqual(new Set(["2", "5"]));
+    expect(stored).toHaveLength(18); // AdamW moved every tensor of both
+
+    const unpacked = await slayer(["unpack", "model", "delta", "--out", "again", "--json"]);
+    expect(unpacked.code, unpacked.stderr).toBe(0);
+    expect(readdirSync("again")).toEqual(readdirSync(model));
+    for (const name of readdirSync(model)) {
+      expect(Buffer.compare(readFileSync(join("again", name)), readFileSync(join(model, name))), name).toBe(0);
     }
   });
 

@@ -1,5 +1,6 @@
 import type { ModelConfig } from "@slayer/checkpoint";
 import { blockTensors } from "@slayer/checkpoint";
+import { PlanError } from "./errors.js";
 
 /**
  * What one training step costs, from geometry alone. All results are exact integers.
@@ -89,7 +90,6 @@ export function trainingMemory(precision: "f32" | "bf16", total: number, trainab
 
 /** The exact integers end at 2^53: about 9 PB, or a step of 9 PFLOP per token. */
 function exact(value: number): number {
-  if (!Number.isSafeInteger(value))
-    throw new RangeError(`${value} is beyond the exact integers; the geometry is too large`);
-  return value;
+  if (Number.isSafeInteger(value)) return value;
+  throw new PlanError(`the model's sizes give ${value} bytes or FLOPs, beyond 2^53; are they right?`);
 }

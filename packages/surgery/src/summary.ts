@@ -57,7 +57,7 @@ const dtypeBytes: ReadonlyMap<string, number> = new Map([
  * Numbers for a plan, from the base model's config alone.
  *
  * `sequenceLength` is that of training; by default 4096, or the model's longest where that is shorter.
- * Throws `PlanError` when the plan is for another model, `CheckpointError` when the new model has 2^53 parameters.
+ * Throws `PlanError` when the plan is for another model or a cost is beyond 2^53, `CheckpointError` when the new model has 2^53 parameters.
  */
 export function describePlan(
   plan: SurgeryPlan,

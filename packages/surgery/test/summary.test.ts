@@ -189,6 +189,11 @@ test("any geometry: total = base + change in depth, trainable = blocks trained, 
   );
 });
 
+test("sizes whose costs are beyond 2^53 are an error for the user", () => {
+  const huge = { ...tinyConfig(), vocabSize: 2 ** 50 };
+  expect(() => describePlan(planSlayer(huge), huge)).toThrow(/beyond 2\^53; are they right/);
+});
+
 test("formatPlan prints the block table, both trainable counts and every cost", () => {
   const config = tinyConfig();
   expect(formatPlan(describePlan(planSlayer(config), config)))
