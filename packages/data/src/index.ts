@@ -24,4 +24,4 @@ export {
 } from "./store/prepare-source.js";
 export { type Preview, previewSource } from "./store/preview.js";
 export type { SourceSpec } from "./store/source-spec.js";
-export { TokenFile, type TokenFileInfo, type TokenWidth } from "./store/token-file.js";
+export type { TokenFile, TokenFileInfo, TokenWidth } from "./store/token-file.js";

@@ -40,6 +40,8 @@ const anyText = fc
   )
   .map((parts) => parts.join("").replaceAll(/\p{Surrogate}/gu, "\uFFFD"));
 
+// Not trimStart, which leaves U+0085: an added token with lstrip takes it.
+const withoutSpace = (text: string): string => spaced(text).replace(/^\p{White_Space}+/u, "");
 const spaced = (text: string): string => text.replaceAll("▁", " ");
 
 function wordsOf(text: string, wordEnd: WordEnd): string[] {
@@ -133,7 +135,7 @@ describe.each(tokenizerNames)("%s: the fast encoder", (name) => {
           const spelled = spaced(tokenizer.decode([ids[i]!]));
           // Part of a character, or only space.
           if (/\uFFFD|^<0x..>$|^\s*$/u.test(spelled)) return;
-          const found = spaced(text.slice(start)).trimStart().startsWith(spelled.trimStart());
+          const found = withoutSpace(text.slice(start)).startsWith(withoutSpace(spelled));
           expect(found, `${JSON.stringify(text)} token ${i}`).toBe(true);
         });
       }),
