@@ -10,6 +10,7 @@ import { peaksOf } from "../src/gpu/device-peaks.js";
 import { repeated } from "../src/gpu/random.js";
 import { shapesOf, TINY } from "../src/gpu/shapes.js";
 import { type StepOptions, trainSteps } from "../src/gpu/step.js";
+import { spotCheck } from "../src/gpu/spot-check.js";
 import { timeOp } from "../src/gpu/time.js";
 
 const options: StepOptions = {
@@ -77,6 +78,19 @@ describe("what is timed", () => {
     );
     expect(timing.seconds).toBeGreaterThan(0);
     expect(timing.cost.bytes).toBeGreaterThan(0);
+  });
+
+  it("some elements of products and of attention are compared with f64: within a bf16's rounding, and not where they are wrong", async () => {
+    const backend = createReferenceBackend();
+    const names = ["matmul TN", "attention B1 T32 H2 K1"];
+    for (const shape of shapesOf(TINY).filter(({ name }) => names.some((start) => name.startsWith(start)))) {
+      const { error } = await timeOp(backend, shape);
+      expect(error).toBeLessThan(2 ** -8);
+    }
+    const type = { shape: [4, 4], dtype: "f32" } as const;
+    const ones = new Uint8Array(new Float32Array(16).fill(1).buffer);
+    const held = { type, bytes: ones };
+    expect(spotCheck("matmul", {}, [held, held], held)).toBe(0.75); // 1 where 4 is right
   });
 
   it("random values have mean 0 and the variance asked for, within 1 %, and repeat after a million", () => {

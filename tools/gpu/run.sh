@@ -35,6 +35,8 @@ fi
 status=0
 SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
 "$node" "$main" --out "$out" "$@" || status=$?
+# A batch that fills the device better, with less kept.
+"$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
 # Hopper's own products are taken on request only: the same checks and times with them, apart.
 if [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; then
   echo "== with SLAYER_CUDA_WGMMA=1"

@@ -57,9 +57,15 @@ async function main(): Promise<number> {
       const found = await conform(backend);
       failed += found.failed.length;
       result[part] = found;
-    } else if (part === "kernels") result[part] = await kernels(backend, large ? LARGE : TINY, peaks);
-    else if (part === "step") result[part] = await step(backend, large, peaks);
-    else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
+    } else if (part === "kernels") {
+      const rows = await kernels(backend, large ? LARGE : TINY, peaks);
+      failed += rows.filter(({ problem, error }) => problem !== undefined || Number(error ?? 0) > 2 ** -7).length;
+      result[part] = rows;
+    } else if (part === "step") {
+      const found = await step(backend, large, peaks);
+      if (!found.falls) failed++;
+      result[part] = found;
+    } else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
     console.log(`(${((performance.now() - start) / 1000).toFixed(1)} s)`);
     // After each part, so that what was found is there if a later one fails.
     if (options.out !== undefined)
@@ -107,7 +113,7 @@ async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | unde
   const rows: Record<string, unknown>[] = [];
   for (const shape of shapesOf(sizes)) {
     try {
-      const { seconds, spread, cost } = await timeOp(backend, shape);
+      const { seconds, spread, cost, error } = await timeOp(backend, shape);
       const share = peaks && Math.max(cost.matmulFlops / peaks.bf16, cost.bytes / peaks.bandwidth) / seconds;
       rows.push({
         name: shape.name,
@@ -116,6 +122,7 @@ async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | unde
         flops: cost.matmulFlops / seconds,
         bandwidth: cost.bytes / seconds,
         share,
+        error,
       });
       const cells = [
         shape.name.padEnd(44),
@@ -124,10 +131,15 @@ async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | unde
         `${(cost.bytes / seconds / 1e9).toFixed(0)} GB/s`.padStart(11),
         share === undefined ? "" : `${(100 * share).toFixed(1)} % of peak`.padStart(16),
         `± ${(100 * spread).toFixed(1)} %`,
+        error === undefined
+          ? ""
+          : error <= 2 ** -7
+            ? `off by ${error.toExponential(1)}`
+            : `WRONG by ${error.toExponential(1)}`,
       ];
       console.log(cells.join("  "));
     } catch (error) {
-      rows.push({ name: shape.name, error: (error as Error).message });
+      rows.push({ name: shape.name, problem: (error as Error).message });
       console.log(`${shape.name}: ${(error as Error).message}`);
     }
   }

@@ -11,6 +11,7 @@ import {
 import { median, spread } from "../statistics.js";
 import { repeated } from "./random.js";
 import type { Shape } from "./shapes.js";
+import { spotCheck } from "./spot-check.js";
 
 export interface Timing {
   readonly name: string;
@@ -18,12 +19,15 @@ export interface Timing {
   /** Interquartile range over the median. */
   readonly spread: number;
   readonly cost: Cost;
+  /** Of some elements of the result against f64, where that is checked (spot-check.ts). */
+  readonly error: number | undefined;
 }
 
 const SAMPLES = 9;
 /** A sample lasts about this long, so that what a launch costs the host does not count. */
 const SAMPLE_SECONDS = 0.02;
 const MOST_REPEATS = 200;
+const checkable: ReadonlySet<string> = new Set(["matmul", "attention"]);
 
 /**
  * Seconds for one op, by a plan that holds it many times: what is timed is the device. Operands hold random values. Rejects where the
@@ -58,6 +62,16 @@ export async function timeOp(backend: Backend, shape: Shape): Promise<Timing> {
         return (performance.now() - start) / 1000;
       };
     };
+    const check = async () => {
+      const inputs = [];
+      for (const [i, type] of operands.entries()) {
+        inputs.push({ type, bytes: await backend.read(memory[i]!, 0, byteLength(type)) });
+      }
+      const { place } = once.outputs["output 0"]!;
+      const type = outputs[0]!;
+      const bytes = await backend.read(arena, place.in === "arena" ? place.offset : 0, byteLength(type));
+      return spotCheck(op, attrs, inputs, { type, bytes });
+    };
     const single = await run(1);
     await single();
     const first = await single();
@@ -67,7 +81,8 @@ export async function timeOp(backend: Backend, shape: Shape): Promise<Timing> {
     const times: number[] = [];
     for (let i = 0; i < SAMPLES; i++) times.push((await many()) / repeats);
     const cost = definitionOf(op).cost(operands, outputs, attrs);
-    return { name, seconds: median(times), spread: spread(times), cost };
+    const error = checkable.has(op) ? await check() : undefined;
+    return { name, seconds: median(times), spread: spread(times), cost, error };
   } finally {
     for (const buffer of [arena, empty, ...memory]) backend.free(buffer);
   }
