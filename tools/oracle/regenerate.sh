@@ -8,4 +8,5 @@ PYTHON="${PYTHON:-tools/oracle/.venv/bin/python}"
 "$PYTHON" tools/oracle/models.py --out test/fixtures/models
 "$PYTHON" tools/oracle/models.py --out test/fixtures/models --self-check
 "$PYTHON" tools/oracle/losscurve_fixture.py --out test/fixtures/losscurve
+"$PYTHON" tools/oracle/lora_fixture.py --fixture test/fixtures/losscurve
 "$PYTHON" tools/oracle/tokenizer_ids.py --out packages/data/test/fixtures

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
-import { type Forward, forward, forwardInputs, typesIn } from "@slayer/model";
+import { type Adapt, type Forward, forward, forwardInputs, typesIn } from "@slayer/model";
 import { Graph, Program, type Store, type Tensor, type TypedArray } from "@slayer/tensor";
 import type { WindowBatch } from "./windows.js";
 
@@ -11,13 +11,15 @@ export class ForwardRunner {
   readonly #config: ModelConfig;
   readonly #store: Store | readonly Store[];
   readonly #head: Head;
+  readonly #adapt: Adapt | undefined;
   /** The program for the last shape: one at a time, so that memory is that of one. */
   #current: { shape: string; program: Program } | undefined;
 
-  constructor(config: ModelConfig, store: Store | readonly Store[], head: Head) {
+  constructor(config: ModelConfig, store: Store | readonly Store[], head: Head, adapt?: Adapt) {
     this.#config = config;
     this.#store = store;
     this.#head = head;
+    this.#adapt = adapt;
   }
 
   async run(
@@ -41,7 +43,8 @@ export class ForwardRunner {
     if (this.#current?.shape === shape) return this.#current.program;
     this.free();
     const graph = new Graph();
-    const model = forward(graph, this.#config, { batch, length, weights: typesIn(this.#store) });
+    const adapt = this.#adapt && { adapt: this.#adapt };
+    const model = forward(graph, this.#config, { batch, length, weights: typesIn(this.#store), ...adapt });
     const output = this.#head(graph, model, { batch, length });
     const program = await Program.compile(graph, { output }, this.#store);
     this.#current = { shape, program };

@@ -1,4 +1,5 @@
 import type { ModelConfig } from "@slayer/checkpoint";
+import type { Adapt } from "@slayer/model";
 import { IGNORE_TARGET, lmHeadLoss, type Store } from "@slayer/tensor";
 import { clusteredMean } from "./clustered-mean.js";
 import { EvalError } from "./errors.js";
@@ -12,6 +13,8 @@ export interface PerplexityOptions {
   readonly batch?: number;
   /** UTF-8 bytes of the text that `ids` stands for. */
   readonly bytes: number;
+  /** The model's adapter, its weights in `store` too. */
+  readonly adapt?: Adapt;
   readonly signal?: AbortSignal;
   readonly onProgress?: (windowsDone: number, windowsTotal: number) => void;
 }
@@ -63,8 +66,12 @@ export async function perplexity(
   const batches = windows(ids, { sequenceLength, batch, least: 2 });
   const total = batches.reduce((sum, b) => sum + b.batch, 0);
   const scored: { tokens: number; nats: number }[] = [];
-  const runner = new ForwardRunner(config, store, (graph, { final, head }, shape) =>
-    lmHeadLoss(final, head, graph.input("targets", [shape.batch, shape.length], "i32")),
+  const runner = new ForwardRunner(
+    config,
+    store,
+    (graph, { final, head }, shape) =>
+      lmHeadLoss(final, head, graph.input("targets", [shape.batch, shape.length], "i32")),
+    options.adapt,
   );
   try {
     for (const window of batches) {

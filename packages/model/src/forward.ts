@@ -24,9 +24,17 @@ export interface ForwardOptions {
   weights?: (name: string) => FloatDType;
   /** Tokens attend only within their own document; adds the input `segments` i32 [B, T]. */
   segments?: boolean;
+  /** Adds to what a linear layer yields: an adapter. */
+  adapt?: Adapt;
   /** Keys and values are kept in state tensors for this many tokens; adds the input `cache_offset` i32 [1]. */
   cacheLength?: number;
 }
+
+/**
+ * What the linear layer `module` yields with its adapter, from x [..., in] and y = x·Wᵀ [..., out]. `weight` names the adapter's
+ * own weights.
+ */
+export type Adapt = (module: string, x: Tensor, y: Tensor, weight: BlockContext["weight"]) => Tensor;
 
 /** What a block's function gets: what all blocks share, and a way to name its weights as the checkpoint does. */
 export interface BlockContext {
@@ -38,8 +46,9 @@ export interface BlockContext {
   readonly frequencies: Tensor;
   readonly segments: Tensor | undefined;
   readonly cache: { length: number; offset: Tensor } | undefined;
+  readonly adapt: Adapt | undefined;
   /** The weight of this name, declared on first use. */
-  weight(name: string, shape: number[]): Tensor;
+  weight: (name: string, shape: number[]) => Tensor;
 }
 
 export interface Forward {
@@ -89,6 +98,7 @@ export function forwardBlock(graph: Graph, config: ModelConfig, l: number, x: Te
     frequencies: input("rope_frequencies", [config.headDim / 2], accumulatorOf(dtype)),
     segments: segments ? input("segments", tokens, "i32") : undefined,
     cache: cacheLength ? { length: cacheLength, offset: input("cache_offset", [1], "i32") } : undefined,
+    adapt: options.adapt,
     weight: (name, shape) => weightOf(graph, name, shape, options),
   };
   const block = config.family === "llama" ? llamaBlock : mistralBlock;

@@ -1,4 +1,5 @@
 export {
+  type Adapt,
   blockScope,
   forward,
   forwardBlock,

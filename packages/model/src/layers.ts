@@ -4,7 +4,8 @@ import type { BlockContext } from "./forward.js";
 /** y [..., out] = x [..., in]·Wᵀ (+ b), with W [out, in] as checkpoints store it. `name` is the module's. */
 export function linear(c: BlockContext, x: Tensor, name: string, outWidth: number, bias: boolean): Tensor {
   const inWidth = x.shape.at(-1)!;
-  const y = matmul(x, c.weight(`${name}.weight`, [outWidth, inWidth]), { transposeB: true });
+  const plain = matmul(x, c.weight(`${name}.weight`, [outWidth, inWidth]), { transposeB: true });
+  const y = c.adapt ? c.adapt(name, x, plain, c.weight) : plain;
   return bias ? addBias(y, c.weight(`${name}.bias`, [outWidth])) : y;
 }
 

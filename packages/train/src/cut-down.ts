@@ -1,6 +1,7 @@
 import { expectedTensors, type ModelConfig } from "@slayer/checkpoint";
 import { matchesPattern, type NamedType } from "@slayer/optim";
 import { makePlan, planCost } from "@slayer/tensor";
+import { adapterTypes, adaptWith } from "./lora.js";
 import type { Geometry } from "./model.js";
 import { recordMicroBatch, type StepShape } from "./setup.js";
 
@@ -24,7 +25,8 @@ export function cutDown(model: Geometry, shape: StepShape, flops: number): { mod
   for (const limits of LIMITS) {
     const [tokens, D, V] = limits;
     const small = cutTo(model, shape, tokens, D, V);
-    const { graph, loss } = recordMicroBatch(small.model.config, small.model.trainable, small.shape);
+    const adapt = model.adapter && { adapt: adaptWith(model.adapter) };
+    const { graph, loss } = recordMicroBatch(small.model.config, small.model.trainable, small.shape, adapt);
     const last = limits === LIMITS.at(-1);
     if (last || planCost(makePlan(graph, { loss })).flops <= flops) return small;
   }
@@ -41,7 +43,9 @@ function cutTo(model: Geometry, shape: StepShape, tokens: number, D: number, V: 
   // Block 0 stands for what is trained in any block, block 1 for what the gradient passes through.
   const trained = new Set(model.trainable.map(({ name }) => name.replace(/^model\.layers\.\d+\./, "model.layers.0.")));
   const length = Math.min(shape.length, tokens);
-  const trainable = parameters.filter(({ name }) => trained.has(name));
+  const trainable = model.adapter
+    ? adapterTypes(config, model.adapter)
+    : parameters.filter(({ name }) => trained.has(name));
   return {
     model: { ...model, config, parameters, trainable, stored: storedAs(model) },
     shape: { ...shape, length, batch: Math.min(shape.batch, Math.max(1, Math.floor(tokens / length))) },

@@ -5,6 +5,8 @@ import { LossWatch, saveAnomaly } from "./anomaly.js";
 import { type DataOptions, heldOutIds, type SourceSummary, type TrainingData } from "./corpus.js";
 import { InterruptedError, TrainingError } from "./errors.js";
 import { exportModel } from "./export.js";
+import { exportAdapter } from "./export-adapter.js";
+import { adaptWith } from "./lora.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 import type { OpenModel } from "./model.js";
 import { accumulateStep, applyStep, type Gradients } from "./one-step.js";
@@ -136,7 +138,8 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const names = new Map(setup.optimizer.trainable.map(({ name }) => [name, setup.optimizer.masterName(name)]));
   const out = join(recipe.out, "model");
   const card = `# ${recipe.out}\n\nPost-trained by Slayer from ${recipe.model}: ${steps} steps, ${state.tokens} tokens, ${names.size} trained tensors.\n`;
-  await exportModel(model.checkpoint, setup.store, names, out, card);
+  if (recipe.adapter) await exportAdapter(recipe.model, setup.optimizer, recipe.adapter, out, card);
+  else await exportModel(model.checkpoint, setup.store, names, out, card);
   const measured = {
     secondsPerStep: seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? null,
     memory: parts.peakMemory(),
@@ -189,12 +192,14 @@ async function prepareEvaluation({ recipe, options, model, setup, tokenizer, dat
     })),
   );
   if (recipe.eval) files.push(...data.heldOut());
+  const adapt = recipe.adapter && { adapt: adaptWith(recipe.adapter) };
   return async (): Promise<Record<string, number>> => {
     const losses: Record<string, number> = {};
     for (const { path, ids, bytes } of files) {
       const result = await perplexity(model.config, setup.store, ids, {
         sequenceLength: recipe.sequence_length,
         bytes,
+        ...adapt,
       });
       losses[path] = result.nats_per_token;
     }

@@ -11,6 +11,7 @@ import {
 } from "@slayer/checkpoint";
 import type { NamedType } from "@slayer/optim";
 import { RecipeError } from "./errors.js";
+import { adapterTypes, type LoraSettings } from "./lora.js";
 import type { Recipe } from "./recipe.js";
 import { type BlockKinds, selectTrainable } from "./trainable.js";
 
@@ -21,6 +22,8 @@ export interface Geometry {
   readonly parameters: readonly NamedType[];
   /** Those that are trained. */
   readonly trainable: readonly NamedType[];
+  /** Beside the parameters, if it is what is trained. */
+  readonly adapter?: LoraSettings | undefined;
   /** How the checkpoint stores a tensor. */
   readonly stored: (name: string) => StoredDtype;
 }
@@ -35,9 +38,10 @@ export async function openModel(recipe: Recipe): Promise<OpenModel> {
   try {
     checkpoint.validate();
     const parameters = parametersOf(checkpoint.config);
-    const trainable = selectTrainable(parameters, recipe.trainable, await readProvenance(recipe.model));
+    const { config } = checkpoint;
+    const trainable = trainableOf(recipe, config, parameters, await readProvenance(recipe.model));
     const stored = (name: string) => checkpoint.info(name).dtype;
-    return { checkpoint, config: checkpoint.config, parameters, trainable, stored };
+    return { checkpoint, config, parameters, trainable, stored, adapter: recipe.adapter };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -65,9 +69,18 @@ export async function readGeometry(recipe: Recipe): Promise<Geometry & { readonl
 function geometryOf(recipe: Recipe, json: unknown, file: string, provenance: BlockKinds | null): Geometry {
   const config = parseConfig(json, file);
   const parameters = parametersOf(config);
-  const trainable = selectTrainable(parameters, recipe.trainable, provenance);
+  const trainable = trainableOf(recipe, config, parameters, provenance);
   const stored = config.dtype === "bfloat16" ? "BF16" : config.dtype === "float16" ? "F16" : "F32";
-  return { config, parameters, trainable, stored: () => stored };
+  return { config, parameters, trainable, stored: () => stored, adapter: recipe.adapter };
+}
+
+function trainableOf(
+  { adapter, trainable }: Recipe,
+  config: ModelConfig,
+  parameters: readonly NamedType[],
+  provenance: BlockKinds | null,
+): NamedType[] {
+  return adapter ? adapterTypes(config, adapter) : selectTrainable(parameters, trainable, provenance);
 }
 
 function newBlocks(indices: readonly number[], count: number): BlockKinds["blocks"] {

@@ -27,6 +27,18 @@ const recipeSchema = z.strictObject({
   stage: z.enum(["cpt", "sft"]).default("cpt"),
   /** What is trained: `provenance` (the new and updated blocks), `all`, or patterns on whole path segments. */
   trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
+  /** Instead of `trainable`: the model stays as it is, and low-rank matrices beside its linear layers are trained. */
+  adapter: z
+    .strictObject({
+      name: z.enum(["lora", "adalora"]),
+      rank: count.max(1024).default(8),
+      alpha: z.number().positive().default(16),
+      targets: z
+        .array(z.string().min(1))
+        .min(1)
+        .default(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+    })
+    .optional(),
   data: z.array(dataSource).min(1),
   sequence_length: count.min(2),
   ...dataKeys,
@@ -107,6 +119,12 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   const { sequences, micro = sequences } = recipe.batch;
   if (sequences % micro !== 0) {
     throw new RecipeError(`${file}: batch.sequences (${sequences}) must be a multiple of batch.micro (${micro})`);
+  }
+  if (recipe.adapter?.name === "adalora") {
+    throw new RecipeError(`${file}: adapter: adalora is not built yet; name: lora is`);
+  }
+  if (recipe.adapter && recipe.trainable !== "provenance") {
+    throw new RecipeError(`${file}: with an adapter the model's own weights are frozen; leave trainable out`);
   }
   const problem = dataProblem(recipe);
   if (problem !== undefined) throw new RecipeError(`${file}: ${problem}`);

@@ -3,6 +3,7 @@ import { forward, type ForwardOptions } from "@slayer/model";
 import { accumulateGradients, AdamW, type NamedType, parameterGroups } from "@slayer/optim";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, Program, Store, sum, type Tensor } from "@slayer/tensor";
 import { RecipeError } from "./errors.js";
+import { adapterState, adaptWith } from "./lora.js";
 import type { Geometry } from "./model.js";
 import type { Recipe } from "./recipe.js";
 
@@ -40,7 +41,7 @@ export function recordMicroBatch(
   config: ModelConfig,
   trainable: readonly NamedType[],
   { batch, length, segments, recompute }: StepShape,
-  types: Pick<ForwardOptions, "dtype" | "weights"> = {},
+  types: Pick<ForwardOptions, "dtype" | "weights" | "adapt"> = {},
 ): { graph: Graph; loss: Tensor } {
   const graph = new Graph();
   const { final, head } = forward(graph, config, { batch, length, segments, ...types });
@@ -85,8 +86,10 @@ export async function setUp(
     for (const type of model.parameters) {
       if (!store.has(type.name)) store.add({ ...type, dtype: precision.frozen(type.name) });
     }
+    const { adapter } = model;
+    if (adapter) store.add({ ...adapterState(adapter), dtype: precision.trained });
     const weights = (name: string) => store.type(name).dtype as FloatDType;
-    const types = { dtype: precision.activations, weights };
+    const types = { dtype: precision.activations, weights, ...(adapter && { adapt: adaptWith(adapter) }) };
     const { graph, loss } = recordMicroBatch(model.config, trainable, shape, types);
     const program = await Program.compile(graph, { loss }, store);
     return { store, optimizer, program, shape, precision };

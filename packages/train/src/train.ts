@@ -9,6 +9,7 @@ import { TrainingData } from "./corpus.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
+import { initialiseAdapter } from "./lora.js";
 import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
 import { planRun, type Prediction } from "./predict.js";
 import { probe } from "./probe.js";
@@ -56,7 +57,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     data ??= await TrainingData.open(recipe, tokenizer, options);
     const meter = metered(backend);
     setup = await setUp(recipe, model, meter.backend, shape, precision);
-    await load(model, setup, options.signal);
+    await load(recipe, model, setup, options.signal);
     // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
     await prepareDirectory(recipe, options);
     await describeEnvironment(recipe, backend, prediction);
@@ -72,12 +73,19 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
 }
 
 /** Weights, and the masters of those that are trained as copies. */
-async function load({ checkpoint }: OpenModel, { store, optimizer }: Setup, signal?: AbortSignal): Promise<void> {
+async function load(
+  { adapter, seed }: Recipe,
+  { checkpoint }: OpenModel,
+  { store, optimizer }: Setup,
+  signal?: AbortSignal,
+): Promise<void> {
   await loadWeights(checkpoint, store, signal ? { signal } : {});
-  for (const { name } of optimizer.trainable) {
-    const master = optimizer.masterName(name);
-    if (master !== name) await store.write(master, await checkpoint.readF32(name));
-  }
+  if (adapter) await initialiseAdapter(store, optimizer, adapter, seed);
+  else
+    for (const { name } of optimizer.trainable) {
+      const master = optimizer.masterName(name);
+      if (master !== name) await store.write(master, await checkpoint.readF32(name));
+    }
   await optimizer.roundMasters();
 }
 
