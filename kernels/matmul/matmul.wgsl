@@ -22,22 +22,48 @@ const COLUMNS = 16u * TN;
 var<workgroup> a_slice: array<vec4f, DEPTH * ROWS / 4>;
 var<workgroup> b_slice: array<vec4f, DEPTH * COLUMNS / 4>;
 
-fn load_a(row: u32, depth: u32) -> f32 {
+// Element `row`, `depth` of op(A), or the four from there on along A's rows; 0 beyond its edges.
+fn place_a(row: u32, depth: u32) -> u32 {
 #if TRANSPOSE_A
-  let at = p.a_base + depth * p.lda + row;
+  return p.a_base + depth * p.lda + row;
 #else
-  let at = p.a_base + row * p.lda + depth;
+  return p.a_base + row * p.lda + depth;
 #endif
-  return select(0.0, element_of_a(at), row < p.m && depth < p.k);
 }
 
-fn load_b(depth: u32, column: u32) -> f32 {
+fn place_b(depth: u32, column: u32) -> u32 {
 #if TRANSPOSE_B
-  let at = p.b_base + column * p.ldb + depth;
+  return p.b_base + column * p.ldb + depth;
 #else
-  let at = p.b_base + depth * p.ldb + column;
+  return p.b_base + depth * p.ldb + column;
 #endif
-  return select(0.0, element_of_b(at), column < p.n && depth < p.k);
+}
+
+#if A_VEC4
+fn fetch_a(row: u32, depth: u32) -> vec4f {
+  return select(vec4f(), a[place_a(row, depth) / 4], row < p.m && depth < p.k);
+}
+#else
+fn fetch_a(row: u32, depth: u32) -> f32 {
+  return select(0.0, element_of_a(place_a(row, depth)), row < p.m && depth < p.k);
+}
+#endif
+
+#if B_VEC4
+fn fetch_b(depth: u32, column: u32) -> vec4f {
+  return select(vec4f(), b[place_b(depth, column) / 4], column < p.n && depth < p.k);
+}
+#else
+fn fetch_b(depth: u32, column: u32) -> f32 {
+  return select(0.0, element_of_b(place_b(depth, column)), column < p.n && depth < p.k);
+}
+#endif
+
+fn store(row: u32, column: u32, value: f32) {
+  if (row < p.m && column < p.n) {
+    let at = p.c_base + row * p.ldc + column;
+    c[at] = value + select(0.0, c[at], p.accumulate == 1);
+  }
 }
 
 @compute @workgroup_size(256)
@@ -48,6 +74,23 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
   let thread_column = l % 16;
   var sums: array<array<vec4f, TN / 4>, TM>;
   for (var depth = 0u; depth < p.k; depth += DEPTH) {
+#if A_VEC4
+#if TRANSPOSE_A
+    for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
+      a_slice[i] = fetch_a(first_row + 4 * (i % (ROWS / 4)), depth + i / (ROWS / 4));
+    }
+#else
+    for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
+      let row = i / (DEPTH / 4);
+      let slice = 4 * (i % (DEPTH / 4));
+      let four = fetch_a(first_row + row, depth + slice);
+      a_slice[(slice * ROWS + row) / 4][row % 4] = four.x;
+      a_slice[((slice + 1) * ROWS + row) / 4][row % 4] = four.y;
+      a_slice[((slice + 2) * ROWS + row) / 4][row % 4] = four.z;
+      a_slice[((slice + 3) * ROWS + row) / 4][row % 4] = four.w;
+    }
+#endif
+#else
     for (var i = l; i < DEPTH * ROWS; i += 256) {
 #if TRANSPOSE_A
       let row = i % ROWS;
@@ -56,8 +99,26 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let row = i / DEPTH;
       let slice = i % DEPTH;
 #endif
-      a_slice[(slice * ROWS + row) / 4][row % 4] = load_a(first_row + row, depth + slice);
+      a_slice[(slice * ROWS + row) / 4][row % 4] = fetch_a(first_row + row, depth + slice);
     }
+#endif
+#if B_VEC4
+#if TRANSPOSE_B
+    for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
+      let column = i / (DEPTH / 4);
+      let slice = 4 * (i % (DEPTH / 4));
+      let four = fetch_b(depth + slice, first_column + column);
+      b_slice[(slice * COLUMNS + column) / 4][column % 4] = four.x;
+      b_slice[((slice + 1) * COLUMNS + column) / 4][column % 4] = four.y;
+      b_slice[((slice + 2) * COLUMNS + column) / 4][column % 4] = four.z;
+      b_slice[((slice + 3) * COLUMNS + column) / 4][column % 4] = four.w;
+    }
+#else
+    for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
+      b_slice[i] = fetch_b(depth + i / (COLUMNS / 4), first_column + 4 * (i % (COLUMNS / 4)));
+    }
+#endif
+#else
     for (var i = l; i < DEPTH * COLUMNS; i += 256) {
 #if TRANSPOSE_B
       let column = i / DEPTH;
@@ -66,8 +127,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let column = i % COLUMNS;
       let slice = i / COLUMNS;
 #endif
-      b_slice[(slice * COLUMNS + column) / 4][column % 4] = load_b(depth + slice, first_column + column);
+      b_slice[(slice * COLUMNS + column) / 4][column % 4] = fetch_b(depth + slice, first_column + column);
     }
+#endif
     workgroupBarrier();
     for (var slice = 0u; slice < DEPTH; slice++) {
       var columns: array<vec4f, TN / 4>;
@@ -88,12 +150,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
   }
   for (var i = 0u; i < TM; i++) {
     let row = first_row + (i / 4) * 64 + thread_row * 4 + i % 4;
-    for (var j = 0u; j < TN; j++) {
-      let column = first_column + (j / 4) * 64 + thread_column * 4 + j % 4;
-      if (row < p.m && column < p.n) {
-        let at = p.c_base + row * p.ldc + column;
-        c[at] = sums[i][j / 4][j % 4] + select(0.0, c[at], p.accumulate == 1);
-      }
+    for (var j = 0u; j < TN / 4; j++) {
+      let column = first_column + j * 64 + thread_column * 4;
+      store(row, column, sums[i][j].x);
+      store(row, column + 1, sums[i][j].y);
+      store(row, column + 2, sums[i][j].z);
+      store(row, column + 3, sums[i][j].w);
     }
   }
 }

@@ -40,8 +40,9 @@ describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances o
   // On the processor each of these takes a second or more to compile.
   it.each([
     "matmul NT 17×33×65",
-    "matmul TN 17×33×65",
     "matmul NT 17×33×65, bf16",
+    "matmul NN 64×64×64",
+    "matmul TT 64×64×64",
     "attention B2 T37 H4 K2 E8 segments",
     "attention_backward B2 T37 H4 K2 E8 segments",
   ])("as chosen for a GPU, on whatever there is: %s", async (name) => {

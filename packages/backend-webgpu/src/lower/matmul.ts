@@ -132,13 +132,22 @@ function tiled(
   ranges: Ranges,
 ): void {
   lowering.emit(matmulKernel, {
-    flags: [transposeA ? "TRANSPOSE_A" : "", transposeB ? "TRANSPOSE_B" : "", ...typesOf(ranges)].filter(Boolean),
+    flags: [
+      transposeA ? "TRANSPOSE_A" : "",
+      transposeB ? "TRANSPOSE_B" : "",
+      !ranges[0].half && inVectors(transposeA ? params.m : params.k, params.lda, params.a_base) ? "A_VEC4" : "",
+      !ranges[1].half && inVectors(transposeB ? params.k : params.n, params.ldb, params.b_base) ? "B_VEC4" : "",
+      ...typesOf(ranges),
+    ].filter(Boolean),
     constants: { TM: tile, TN: tile },
     params,
     ranges,
     groups: [Math.ceil(params.n / (16 * tile)), Math.ceil(params.m / (16 * tile)), 1],
   });
 }
+
+/** Whether a matrix's rows can be read four elements at a time: their length, their distance, and where the first begins. */
+const inVectors = (...counts: number[]): boolean => counts.every((count) => count % 4 === 0);
 
 const ROWS_PER_THREAD = 8;
 const COLUMNS_PER_GROUP = 128;
