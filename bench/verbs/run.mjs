@@ -4,9 +4,10 @@
 //
 // Writes a random model (d 512, 12 blocks, vocabulary 4096) with a tokenizer trained on FILE, and runs the command on the first
 // tokens of FILE, windows of 512. A verb's rate is the FLOPs of the matrix products that its result needs, over the time of its
-// process from start to exit: loading the model, tokenising and drawing intervals included. The rate beside it is the median
-// of a block's products on 1024 × 512 states, run before and after the verb; rounds between which it changed by more than a
-// fifth are left out, and the share is the median of the others. Needs the built packages (pnpm build).
+// process from start to exit: loading the model, tokenising and drawing intervals included. The rate beside it is that of a
+// block's products on 1024 × 512 states, run before and after the verb; shares are medians of the rounds. On a machine that others
+// use, prefer the share of processor time, which does not see threads that wait: where a share p of the work is serial on two
+// threads, it is 1 / (1 + p) when that of the clock is 1 / (1 + 2p). Needs bash and the built packages (pnpm build).
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
@@ -41,7 +42,6 @@ const { values } = parseArgs({
 });
 if (!values.data) throw new Error("expected --data FILE");
 const LENGTH = 512;
-const STEADY = 0.2;
 const raw = {
   architectures: ["LlamaForCausalLM"],
   model_type: "llama",
@@ -72,19 +72,21 @@ try {
     const file = join(work, `${verb}.txt`);
     const windows = await writeText(file, text, Number(values.tokens) * scale);
     const rounds = [];
-    let before = await gemmRate();
+    let before = await productRates();
     for (let round = 0; round < Number(values.rounds); round++) {
       const seconds = await timed([...argv, "--data", file]);
-      const after = await gemmRate();
-      const gflops = (flops[verb] * windows) / seconds / 1e9;
-      rounds.push({ seconds, gflops, products: [before, after], share: (2 * gflops) / (before + after) });
+      const after = await productRates();
+      const share = (clock) => (2 * flops[verb] * windows) / seconds[clock] / (before[clock] + after[clock]);
+      rounds.push({
+        seconds,
+        products: [before, after],
+        share: { wall: share("wall"), processor: share("processor") },
+      });
       before = after;
       console.error(`${verb}: ${JSON.stringify(rounds.at(-1))}`);
     }
-    // A machine that others use too: what changed pace meanwhile says nothing.
-    const steady = rounds.filter(({ products: [x, y] }) => Math.abs(x - y) <= STEADY * Math.max(x, y));
-    const share = steady.length > 0 ? median(steady.map((round) => round.share)) : null;
-    rows.push({ verb, windows, share, steady: steady.length, rounds });
+    const medianOf = (clock) => median(rounds.map(({ share }) => share[clock]));
+    rows.push({ verb, windows, share: { wall: medianOf("wall"), processor: medianOf("processor") }, rounds });
   }
   const machine = `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}`;
   const document = {
@@ -135,8 +137,8 @@ function neededFlops() {
   };
 }
 
-/** FLOP/s of a block's seven products on 1024 rows, median of runs. */
-async function gemmRate() {
+/** FLOP per second, by the clock and by processor time, of a block's seven products on 1024 rows. */
+async function productRates() {
   const backend = await createCpuBackend();
   const store = new Store(backend);
   const graph = new Graph();
@@ -160,15 +162,14 @@ async function gemmRate() {
     });
   }
   const program = await Program.compile(graph, outputs, store);
-  const times = [];
-  for (let i = 0; i < 120; i++) {
-    const start = performance.now();
-    await program.run();
-    times.push((performance.now() - start) / 1000);
-  }
-  const rate = planCost(program.plan).modelFlops / median(times.slice(5)) / 1e9;
+  await program.run();
+  const [start, used] = [performance.now(), process.cpuUsage()];
+  for (let i = 0; i < 100; i++) await program.run();
+  const { user, system } = process.cpuUsage(used);
+  const done = 100 * planCost(program.plan).modelFlops;
+  const rates = { wall: (1000 * done) / (performance.now() - start), processor: (1e6 * done) / (user + system) };
   await backend.close();
-  return rate;
+  return rates;
 }
 
 /** As many characters as hold `tokens` tokens in whole windows; how many windows. */
@@ -180,12 +181,17 @@ async function writeText(file, text, tokens) {
   return windows;
 }
 
+/** Wall and processor seconds of the command; the shell knows the latter. */
 async function timed(argv) {
+  const command = ["-c", "TIMEFORMAT='%U %S'; time \"$@\"", "bash", process.execPath, bin, ...argv];
   const start = performance.now();
-  const child = spawn(process.execPath, [bin, ...argv], { stdio: ["ignore", "ignore", "inherit"] });
-  const code = await new Promise((resolve) => child.once("exit", resolve));
-  if (code !== 0) throw new Error(`slayer ${argv.join(" ")} ended with ${code}`);
-  return (performance.now() - start) / 1000;
+  const child = spawn("bash", command, { stdio: ["ignore", "ignore", "pipe"] });
+  let stderr = "";
+  child.stderr.on("data", (chunk) => (stderr += String(chunk)));
+  const code = await new Promise((resolve) => child.once("close", resolve));
+  if (code !== 0) throw new Error(`slayer ${argv.join(" ")} ended with ${code}: ${stderr}`);
+  const [user, system] = stderr.trim().split("\n").at(-1).split(" ").map(Number);
+  return { wall: (performance.now() - start) / 1000, processor: user + system };
 }
 
 async function writeModel(dir, text) {
