@@ -97,7 +97,7 @@ test("an existing output is refused unless --overwrite, and stays as it was", as
   expect((await slayer(expand)).code).toBe(0);
   await mistake(expand, /new exists already; give --overwrite/);
   expect((await slayer([...expand, "--overwrite"])).code).toBe(0);
-  await mistake(["expand", model, "--plan", out, "--out", model, "--overwrite"], /is or holds the base checkpoint/);
+  await mistake(["expand", model, "--plan", out, "--out", model, "--overwrite"], /model is or holds the input/);
 });
 
 test("a model without a tokenizer, and data of an unknown kind", async () => {
