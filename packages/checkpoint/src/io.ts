@@ -24,10 +24,10 @@ export async function readFully(handle: FileHandle, file: string, into: Uint8Arr
   }
 }
 
-/** What the system says of a file's bytes does not name the file; EINVAL is left to who knows what it asked for. */
+/** What the system says of a file's bytes does not name the file. */
 function systemError(error: unknown, code: "read-error" | "write-error", file: string, problem: string): unknown {
   const system = systemErrorCode(error);
-  if (system === undefined || system === "EINVAL") return error;
+  if (system === undefined) return error;
   return new CheckpointError(code, file, `${problem} (${system}); is the disk or the connection to it in order?`);
 }
 

@@ -1,7 +1,7 @@
 import { constants, open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 
-import { systemErrorCode } from "./errors.js";
+import { CheckpointError } from "./errors.js";
 import { writeFully } from "./io.js";
 
 /**
@@ -56,15 +56,15 @@ export class OutputFile {
     await writeFully(this.#cached, this.#path, bytes.subarray(end), position + end);
   }
 
-  /** False when nothing was written, because memory or file system do not allow it. */
+  /** False where memory or file system do not allow it, or anything else went wrong that the page cache may not mind. */
   async #writeDirectly(bytes: Uint8Array, position: number): Promise<boolean> {
     if (this.#direct === undefined) return false;
     try {
       await writeFully(this.#direct, this.#path, bytes, position);
       return true;
     } catch (error) {
-      if (systemErrorCode(error) !== "EINVAL") throw error;
-      return false; // had some of it been written, it would now be written again
+      if (error instanceof CheckpointError && error.code === "no-space") throw error;
+      return false; // what was written of it is written again
     }
   }
 
