@@ -34,7 +34,8 @@ fi
 # With synchronous launches a kernel that fails is named; conformance alone, so that times mean something.
 status=0
 SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
-"$node" "$main" --out "$out" "$@" || status=$?
+# A process for each part: a kernel that fails leaves its process without a GPU, but not the next.
+for part in conformance kernels step; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
 # A batch that fills the device better, with less kept.
 "$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
 # Hopper's own products are taken on request only: the same checks and times with them, apart.

@@ -3,7 +3,8 @@
  * continued pre-training at the geometry of Llama SLayer 8B with random weights. tools/gpu/run.sh calls it.
  */
 import { execFileSync } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { conformance } from "@slayer/backend-conformance";
@@ -24,7 +25,7 @@ const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
   --recompute     in the training step, compute blocks again instead of keeping what they hold
-  --out FOLDER    also write the results into FOLDER as DEVICE.json`;
+  --out FOLDER    also write the results into FOLDER as DEVICE.json, beside the parts that are in it`;
 
 const { values: options } = parseArgs({
   options: {
@@ -209,9 +210,11 @@ function memoryInUse(): string | undefined {
   }
 }
 
-async function write(path: string, result: unknown): Promise<void> {
+/** Parts that an earlier call has written stay. */
+async function write(path: string, result: Readonly<Record<string, unknown>>): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  const before = existsSync(path) ? (JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>) : {};
+  await writeFile(path, `${JSON.stringify({ ...before, ...result }, null, 2)}\n`);
 }
 
 function gib(bytes: number): string {
