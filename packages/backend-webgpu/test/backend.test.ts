@@ -81,6 +81,25 @@ describe.skipIf(missing !== undefined)(`the WebGPU backend${note}`, () => {
     );
   });
 
+  it("turns what WebGPU finds wrong in a run into an error that names steps and ops, and goes on", async () => {
+    const backend = await opened();
+    const graph = new Graph();
+    const x = graph.parameter("x", [4, 4]);
+    const y = add(matmul(x, x), fill(x, [4, 4], 1));
+    const store = new Store(backend);
+    store.add({ name: "x", shape: [4, 4], dtype: "f32" });
+    const program = await Program.compile(graph, { y }, store);
+    await program.run();
+    store.free(); // the plan still runs over it
+    await expect(program.run()).rejects.toThrow(BackendError);
+    await expect(program.run()).rejects.toThrow(/webgpu: steps 0 to 2 \(matmul, fill, add\): .*destroyed/);
+    const fresh = new Store(backend);
+    fresh.add({ name: "x", shape: [4, 4], dtype: "f32" });
+    const again = await Program.compile(graph, { y }, fresh);
+    await again.run();
+    expect([...(await again.read("y"))]).toEqual(Array.from({ length: 16 }, () => 1));
+  });
+
   it("an id outside the vocabulary makes NaN", async () => {
     const backend = await opened();
     const graph = new Graph();

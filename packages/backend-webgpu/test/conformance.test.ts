@@ -3,6 +3,12 @@ import { createWebgpuBackend, type WebgpuOptions } from "@slayer/backend-webgpu"
 import { describe, expect, it } from "vitest";
 import { missing, note } from "./support/adapter.js";
 
+if (missing !== undefined) {
+  process.stderr.write(
+    `The tests of WebGPU are left out: ${missing}. For an adapter: eval "$(tools/webgpu-adapter.sh)"\n`,
+  );
+}
+
 type Case = (typeof cases)[number];
 
 /** What is wrong, by case; the tolerance of each is its own. */
