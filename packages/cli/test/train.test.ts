@@ -157,8 +157,8 @@ describe("slayer train", () => {
     expect(shown.code, shown.stderr).toBe(0);
     const [title, context, scored] = shown.stdout.split("\n");
     expect(title).toMatch(/^chat\.jsonl 1 {2}\(chat\.jsonl:1\): \d+ tokens, \d+ scored$/);
-    expect(context!.replaceAll("|", "")).toBe("  context  user: add 0 and 1</s>");
-    expect(scored!.replaceAll("|", "")).toBe("  scored   assistant: it is 1</s>");
+    expect(context!.replaceAll("¦", "")).toBe("  context  user: add 0 and 1</s>");
+    expect(scored!.replaceAll("¦", "")).toBe("  scored   assistant: it is 1</s>");
     const { code, stdout, stderr } = await slayer(["train", "recipe.yaml", "--json", ...sft]);
     expect(code, stderr).toBe(0);
     const result = JSON.parse(stdout) as { data: { path: string; documents: number; epochs: number }[] };

@@ -54,8 +54,17 @@ export class TrainingData {
   readonly #prepared: readonly PreparedSource[];
   readonly #settings: BatchSettings;
 
-  private constructor(recipe: Recipe, prepared: readonly PreparedSource[], tokenizer: Tokenizer) {
+  /** sft: the text of the template that conversations were put into. */
+  readonly chatTemplate: string | undefined;
+
+  private constructor(
+    recipe: Recipe,
+    prepared: readonly PreparedSource[],
+    tokenizer: Tokenizer,
+    chatTemplate: string | undefined,
+  ) {
     this.#recipe = recipe;
+    this.chatTemplate = chatTemplate;
     this.#prepared = prepared;
     const { stage, batch, sequence_length: sequenceLength, seed } = recipe;
     this.#settings = {
@@ -73,7 +82,8 @@ export class TrainingData {
     const { signal, onTokenize, warn = () => {} } = options;
     const prepared: PreparedSource[] = [];
     try {
-      for (const [i, spec] of (await sourceSpecs(recipe, options.directory)).entries()) {
+      const specs = await sourceSpecs(recipe, options.directory);
+      for (const [i, spec] of specs.entries()) {
         const path = nameOf(recipe.data[i]!.path);
         const source = await prepareSource(spec, {
           tokenizer,
@@ -90,7 +100,8 @@ export class TrainingData {
         const rest = badRecords > shown.length ? `; and ${badRecords - shown.length} more` : "";
         warn(`${path}: ${badRecords} of ${records} records left out: ${shown.join("; ")}${rest}`);
       }
-      return new TrainingData(recipe, prepared, tokenizer);
+      const [{ read }] = specs as [SourceSpec];
+      return new TrainingData(recipe, prepared, tokenizer, read.kind === "chat" ? read.template.template : undefined);
     } catch (error) {
       closeAll(prepared);
       throw error;

@@ -26,6 +26,8 @@ export async function exportModel(
   trained: ReadonlyMap<string, string>,
   outDir: string,
   card: string,
+  /** Further files by name, in place of the base's. */
+  files: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const specs = [...base.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   const side = await listSideFiles(base.dir);
@@ -56,5 +58,6 @@ export async function exportModel(
     const provenance = await readProvenance(base.dir);
     if (provenance) await writeProvenance(dir, provenance);
     await writeFileAtomic(join(dir, "README.md"), card);
+    for (const [name, text] of Object.entries(files)) await writeFileAtomic(join(dir, name), text);
   });
 }

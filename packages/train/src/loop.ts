@@ -138,8 +138,10 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const names = new Map(setup.optimizer.trainable.map(({ name }) => [name, setup.optimizer.masterName(name)]));
   const out = join(recipe.out, "model");
   const card = `# ${recipe.out}\n\nPost-trained by Slayer from ${recipe.model}: ${steps} steps, ${state.tokens} tokens, ${names.size} trained tensors.\n`;
+  // The model has learnt this template, and needs it to be talked to.
+  const files = data.chatTemplate === undefined ? {} : { "chat_template.jinja": data.chatTemplate };
   if (recipe.adapter) await exportAdapter(recipe.model, setup.optimizer, recipe.adapter, out, card);
-  else await exportModel(model.checkpoint, setup.store, names, out, card);
+  else await exportModel(model.checkpoint, setup.store, names, out, card, files);
   const measured = {
     secondsPerStep: seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? null,
     memory: parts.peakMemory(),

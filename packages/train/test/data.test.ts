@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isHeldOut } from "@slayer/data";
@@ -139,9 +139,11 @@ describe("conversations", () => {
     expect([text(false), text(true)]).toEqual(["user: add 1 and 1</s>assistant: ", "it is 2</s>"]);
   });
 
-  it("lower the loss of what they teach", async () => {
-    const { finalLoss } = await run(recipe("learns", { ...sft, steps: 40 }));
+  it("lower the loss of what they teach; the model is given the template that it has learnt", async () => {
+    const { finalLoss, model } = await run(recipe("learns", { ...sft, steps: 40 }));
     const [first] = (await curve("learns")) as StepMetrics[];
     expect(finalLoss).toBeLessThan(first!.loss / 2);
+    const template = await readFile(join(dir, "chat.jinja"), "utf8");
+    expect(await readFile(join(model, "chat_template.jinja"), "utf8")).toBe(template);
   });
 });

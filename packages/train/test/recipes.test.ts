@@ -16,7 +16,7 @@ const counts: Record<string, { parameters: number; trainable: number }> = {
   "slayer-8b-sft.yaml": { parameters: 7_952_715_776, trainable: 7_952_715_776 },
 };
 
-describe.each(readdirSync(dir))("recipes/%s", (file) => {
+describe.each(readdirSync(dir).filter((name) => name.endsWith(".yaml")))("recipes/%s", (file) => {
   it("is planned without the model, with the parameters of the paper's", async () => {
     const recipe = parseRecipe(readFileSync(`${dir}${file}`, "utf8"), file);
     const { prediction } = await planRun(recipe, await readGeometry(recipe), createReferenceBackend());

@@ -15,7 +15,7 @@ export function describeData(sources: readonly SourceSummary[]): string[] {
   });
 }
 
-/** A document or conversation: runs of tokens that are scored and that are not, tokens parted by |. */
+/** A document or conversation: runs of tokens that are scored and that are not, tokens parted by ¦. */
 export function describeExample({ file, line, tokens }: Preview, name: string, sequenceLength: number): string[] {
   const scored = tokens.filter(({ isScored }) => isScored).length;
   const lines = [`${name}  (${file}:${line}): ${tokens.length} tokens, ${scored} scored`];
@@ -24,7 +24,7 @@ export function describeExample({ file, line, tokens }: Preview, name: string, s
     let end = start;
     while (end < tokens.length && tokens[end]!.isScored === isScored) end++;
     const texts = tokens.slice(start, end).map(({ text }) => JSON.stringify(text).slice(1, -1));
-    lines.push(`  ${isScored ? "scored " : "context"}  ${texts.join("|")}`);
+    lines.push(`  ${isScored ? "scored " : "context"}  ${texts.join("¦")}`);
     start = end;
   }
   if (tokens.length > sequenceLength) lines.push(`  longer than a sequence of ${sequenceLength} tokens`);
