@@ -42,7 +42,10 @@ async function install() {
 /** Changes whenever an installation could give another result. */
 function manifestHash() {
   const manifests = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", "kernels/package.json"];
-  manifests.push("bench/package.json", ...readdirSync(join(root, "packages")).map((p) => `packages/${p}/package.json`));
+  manifests.push("bench/package.json");
+  for (const folder of ["packages", "examples"]) {
+    manifests.push(...readdirSync(join(root, folder)).map((p) => `${folder}/${p}/package.json`));
+  }
   const hash = createHash("sha256").update(`${process.platform} ${process.arch} ${process.versions.modules}`);
   for (const file of manifests.map((f) => join(root, f)).filter((f) => existsSync(f))) hash.update(readFileSync(file));
   return hash.digest("hex");

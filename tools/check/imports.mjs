@@ -25,6 +25,7 @@ const mayImport = {
   eval: stages,
   train: [...stages, "eval"],
   surgery: ["checkpoint"],
+  "example-browser": [...stages, "backend-webgpu", "backend-conformance", "importance"],
   cli: [...stages, ...backends, "importance", "train", "eval", "surgery"],
 };
 

@@ -39,7 +39,7 @@ export function filesOf(root, folder = ".") {
  */
 export function manifestsOf(root) {
   return filesOf(root)
-    .filter((file) => /^(?:(?:packages\/[^/]+|kernels|bench)\/)?package\.json$/.test(file))
+    .filter((file) => /^(?:(?:(?:packages|examples)\/[^/]+|kernels|bench)\/)?package\.json$/.test(file))
     .map((file) => {
       const json = JSON.parse(readFileSync(join(root, file), "utf8"));
       return {

@@ -1,11 +1,12 @@
-import { join, resolve } from "node:path";
-
 import { parseConfig } from "./config.js";
 import type { ModelConfig } from "./config.js";
+import { directory } from "./disk.js";
 import { isFloatDtype } from "./dtype.js";
 import { CheckpointError } from "./errors.js";
+import { closing, openFile } from "./files.js";
+import type { FileSource } from "./files.js";
 import { expectedTensors } from "./geometry.js";
-import { isObject, readJson } from "./json.js";
+import { isObject, readJsonFile } from "./json.js";
 import { isRotaryBuffer } from "./names.js";
 import { readTensorTable } from "./shards.js";
 import { TensorFiles } from "./tensor-files.js";
@@ -20,12 +21,12 @@ export class Checkpoint extends TensorFiles {
   readonly rawConfig: Record<string, unknown>;
 
   private constructor(
-    dir: string,
+    source: FileSource,
     config: ModelConfig,
     rawConfig: Record<string, unknown>,
     table: Awaited<ReturnType<typeof readTensorTable>>,
   ) {
-    super(dir, table);
+    super(source, table);
     this.config = config;
     this.rawConfig = rawConfig;
   }
@@ -33,15 +34,16 @@ export class Checkpoint extends TensorFiles {
   /**
    * Read config, index and headers, and check them against one another and the file sizes. Whether the tensors are
    * those of the model is for {@link validate}.
+   * @param from a directory on disk, or {@link chosenFiles}
    * @throws CheckpointError
    */
-  static async open(dir: string): Promise<Checkpoint> {
-    const absolute = resolve(dir);
-    const file = join(absolute, "config.json");
-    const rawConfig = await readJson(file, "bad-config");
+  static async open(from: string | FileSource): Promise<Checkpoint> {
+    const source = typeof from === "string" ? directory(from) : from;
+    const file = source.path("config.json");
+    const rawConfig = await closing(await openFile(source, file), (opened) => readJsonFile(opened, "bad-config"));
     const config = parseConfig(rawConfig, file);
     if (!isObject(rawConfig)) throw new Error("parseConfig accepts objects only");
-    return new Checkpoint(absolute, config, rawConfig, await readTensorTable(absolute));
+    return new Checkpoint(source, config, rawConfig, await readTensorTable(source));
   }
 
   /**

@@ -1,8 +1,6 @@
-import { open, stat } from "node:fs/promises";
-
-import { CheckpointError, systemErrorCode } from "./errors.js";
+import { CheckpointError } from "./errors.js";
 import type { CheckpointErrorCode } from "./errors.js";
-import { readFully } from "./io.js";
+import type { RangeFile } from "./files.js";
 
 /** No JSON file of a checkpoint comes near this; upstream safetensors limits its own header to the same size. */
 const MAX_JSON_BYTES = 100_000_000;
@@ -10,37 +8,15 @@ const MAX_JSON_BYTES = 100_000_000;
 /** Code that walks a value recursively must not run out of stack. */
 const MAX_DEPTH = 256;
 
-/** The size of a regular file (symbolic links followed). Refuses directories, pipes and devices before opening them. */
-export async function fileSize(file: string): Promise<number> {
-  let info;
-  try {
-    info = await stat(file);
-  } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT" && systemErrorCode(error) !== "ENOTDIR") throw error;
-    throw new CheckpointError("missing-file", file, "there is no such file");
-  }
-  if (!info.isFile()) throw new CheckpointError("not-a-file", file, "expected a regular file");
-  return info.size;
-}
-
 /** Whole small file as bytes; its size is checked before anything is allocated. */
-async function readSmallFile(file: string): Promise<Uint8Array> {
-  const size = await fileSize(file);
-  if (size > MAX_JSON_BYTES) {
-    throw new CheckpointError(
-      "too-large",
-      file,
-      `expected at most ${MAX_JSON_BYTES} bytes of JSON, the file has ${size}`,
-    );
+async function readSmallFile(file: RangeFile): Promise<Uint8Array> {
+  if (file.size > MAX_JSON_BYTES) {
+    const problem = `expected at most ${MAX_JSON_BYTES} bytes of JSON, the file has ${file.size}`;
+    throw new CheckpointError("too-large", file.path, problem);
   }
-  const handle = await open(file, "r");
-  try {
-    const bytes = new Uint8Array(size);
-    await readFully(handle, file, bytes, 0);
-    return bytes;
-  } finally {
-    await handle.close();
-  }
+  const bytes = new Uint8Array(file.size);
+  await file.read(bytes, 0);
+  return bytes;
 }
 
 /** The first key that an object of a valid JSON text holds twice, with the keys that lead to it; or null. No recursion. */
@@ -107,8 +83,8 @@ export function parseJson(bytes: Uint8Array, file: string, code: CheckpointError
 }
 
 /** Read and parse one JSON file; its size is limited. See {@link parseJson}. */
-export async function readJson(file: string, code: CheckpointErrorCode, tensorLevel?: number): Promise<unknown> {
-  return parseJson(await readSmallFile(file), file, code, tensorLevel);
+export async function readJsonFile(file: RangeFile, code: CheckpointErrorCode, tensorLevel?: number): Promise<unknown> {
+  return parseJson(await readSmallFile(file), file.path, code, tensorLevel);
 }
 
 /** A JSON object, and not an array, null or scalar. */

@@ -5,7 +5,7 @@ import { z } from "zod";
 
 import { writeFileAtomic } from "./directory.js";
 import { CheckpointError, systemErrorCode } from "./errors.js";
-import { readJson } from "./json.js";
+import { readJson } from "./disk.js";
 
 export const PROVENANCE_FILE = "provenance.json";
 

@@ -1,14 +1,10 @@
-import { open } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
-import { resolve } from "node:path";
-
 import { z } from "zod";
 
 import { byteSize, STORED_DTYPES } from "./dtype.js";
 import type { StoredDtype } from "./dtype.js";
 import { CheckpointError } from "./errors.js";
-import { readFully } from "./io.js";
-import { fileSize, isObject, parseJson } from "./json.js";
+import type { RangeFile } from "./files.js";
+import { isObject, parseJson } from "./json.js";
 
 /** Where one tensor lies: row-major elements at bytes [begin, end) of `file`. */
 export interface TensorInfo {
@@ -135,13 +131,20 @@ function parseMetadata(value: unknown, file: string): Record<string, string> {
   throw new CheckpointError("bad-header-json", file, "__metadata__ must be an object whose values are strings");
 }
 
-/** As {@link readHeader}, from an open file of known size. */
-async function readHeaderFrom(handle: FileHandle, file: string, size: number): Promise<SafetensorsHeader> {
+/**
+ * Read and check the header of one safetensors file: 8 bytes little-endian header length, that many bytes of JSON,
+ * then the data. Nothing is allocated before its size was compared with the file's.
+ * Format: https://github.com/huggingface/safetensors#format.
+ *
+ * @throws CheckpointError naming the file and, where there is one, the tensor
+ */
+export async function readHeaderFrom(source: RangeFile): Promise<SafetensorsHeader> {
+  const { path: file, size } = source;
   if (size < 8) {
     throw new CheckpointError("truncated", file, `a safetensors file has at least 8 bytes, this one ${size}`);
   }
   const prefix = new Uint8Array(8);
-  await readFully(handle, file, prefix, 0);
+  await source.read(prefix, 0);
   const declared = new DataView(prefix.buffer).getBigUint64(0, true);
   if (declared > BigInt(MAX_HEADER_BYTES)) {
     const problem = `the header claims ${declared} bytes, more than the limit of ${MAX_HEADER_BYTES}`;
@@ -154,7 +157,7 @@ async function readHeaderFrom(handle: FileHandle, file: string, size: number): P
     throw new CheckpointError("header-too-long", file, problem);
   }
   const bytes = new Uint8Array(length);
-  await readFully(handle, file, bytes, 8);
+  await source.read(bytes, 8);
   const json = parseJson(bytes, file, "bad-header-json", 0);
   if (!isObject(json)) throw new CheckpointError("bad-header-json", file, "the header must be a JSON object");
 
@@ -170,22 +173,4 @@ async function readHeaderFrom(handle: FileHandle, file: string, size: number): P
     entries.map((t) => [t.name, { ...t, begin: t.begin + dataBegin, end: t.end + dataBegin }] as const),
   );
   return { tensors, metadata, dataBegin };
-}
-
-/**
- * Read and check the header of one safetensors file: 8 bytes little-endian header length, that many bytes of JSON,
- * then the data. Nothing is allocated before its size was compared with the file's.
- * Format: https://github.com/huggingface/safetensors#format.
- *
- * @throws CheckpointError naming the file and, where there is one, the tensor
- */
-export async function readHeader(file: string): Promise<SafetensorsHeader> {
-  const absolute = resolve(file);
-  const size = await fileSize(absolute);
-  const handle = await open(absolute, "r");
-  try {
-    return await readHeaderFrom(handle, absolute, size);
-  } finally {
-    await handle.close();
-  }
 }

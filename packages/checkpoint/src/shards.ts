@@ -1,9 +1,8 @@
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
-
-import { CheckpointError, systemErrorCode } from "./errors.js";
-import { isObject, readJson } from "./json.js";
-import { readHeader } from "./safetensors.js";
+import { CheckpointError } from "./errors.js";
+import { closing, openFile } from "./files.js";
+import type { FileSource, RangeFile } from "./files.js";
+import { isObject, readJsonFile } from "./json.js";
+import { readHeaderFrom } from "./safetensors.js";
 import type { TensorInfo } from "./safetensors.js";
 
 export const SINGLE_FILE = "model.safetensors";
@@ -17,14 +16,10 @@ export interface TensorTable {
   readonly files: readonly string[];
 }
 
-async function exists(file: string): Promise<boolean> {
-  try {
-    await stat(file);
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT" || systemErrorCode(error) === "ENOTDIR") return false;
-    throw error;
-  }
+async function exists(source: FileSource, name: string): Promise<boolean> {
+  const file = await source.open(source.path(name));
+  await file?.close();
+  return file !== undefined;
 }
 
 /** A name that stays in its directory on every system: no separator, no drive, no dot name, no NUL, at most 255 bytes. */
@@ -37,8 +32,9 @@ function isPlainFileName(name: string): boolean {
  * symbolic link (the Hugging Face cache links every file to `../../blobs/…`): links are made by the machine's owner,
  * the index comes from outside.
  */
-async function readIndex(file: string): Promise<Map<string, string>> {
-  const index = await readJson(file, "bad-index", 1);
+async function readIndex(source: RangeFile): Promise<Map<string, string>> {
+  const { path: file } = source;
+  const index = await readJsonFile(source, "bad-index", 1);
   const weightMap = isObject(index) ? index.weight_map : undefined;
   if (!isObject(weightMap)) {
     throw new CheckpointError("bad-index", file, 'expected an object with "weight_map": {tensor name: file name}');
@@ -59,14 +55,15 @@ async function readIndex(file: string): Promise<Map<string, string>> {
 }
 
 /** All shards that an index names, each tensor exactly where the index says. */
-async function readShards(dir: string, indexFile: string): Promise<TensorTable> {
-  const shardOf = await readIndex(indexFile);
+async function readShards(source: FileSource, index: RangeFile): Promise<TensorTable> {
+  const indexFile = index.path;
+  const shardOf = await closing(index, readIndex);
   const files = [...new Set(shardOf.values())].sort();
   const tensors = new Map<string, TensorInfo>();
   let metadata: Record<string, string> = {};
   for (const shard of files) {
-    const file = join(dir, shard);
-    const header = await readHeader(file);
+    const file = source.path(shard);
+    const header = await closing(await openFile(source, file), readHeaderFrom);
     for (const [name, info] of header.tensors) {
       const wanted = shardOf.get(name);
       if (wanted !== shard) {
@@ -80,7 +77,7 @@ async function readShards(dir: string, indexFile: string): Promise<TensorTable> 
   for (const [name, shard] of shardOf) {
     if (tensors.has(name)) continue;
     const problem = `${indexFile} puts it into this file, which does not hold it`;
-    throw new CheckpointError("missing-tensor", join(dir, shard), problem, name);
+    throw new CheckpointError("missing-tensor", source.path(shard), problem, name);
   }
   return { tensors, metadata, files };
 }
@@ -90,17 +87,17 @@ async function readShards(dir: string, indexFile: string): Promise<TensorTable> 
  * Transformers looks).
  * @throws CheckpointError
  */
-export async function readTensorTable(dir: string): Promise<TensorTable> {
-  const single = join(dir, SINGLE_FILE);
-  if (await exists(single)) {
-    const { tensors, metadata } = await readHeader(single);
+export async function readTensorTable(source: FileSource): Promise<TensorTable> {
+  const single = await source.open(source.path(SINGLE_FILE));
+  if (single !== undefined) {
+    const { tensors, metadata } = await closing(single, readHeaderFrom);
     return { tensors, metadata, files: [SINGLE_FILE] };
   }
-  const index = join(dir, INDEX_FILE);
-  if (await exists(index)) return readShards(dir, index);
-  if ((await exists(join(dir, "pytorch_model.bin"))) || (await exists(join(dir, "pytorch_model.bin.index.json")))) {
+  const index = await source.open(source.path(INDEX_FILE));
+  if (index !== undefined) return readShards(source, index);
+  if ((await exists(source, "pytorch_model.bin")) || (await exists(source, "pytorch_model.bin.index.json"))) {
     const problem = "only pickled weights (pytorch_model.bin) are here; save the model with safe_serialization=True";
-    throw new CheckpointError("unsupported", dir, problem);
+    throw new CheckpointError("unsupported", source.dir, problem);
   }
-  throw new CheckpointError("missing-file", dir, `expected ${SINGLE_FILE} or ${INDEX_FILE}, neither is here`);
+  throw new CheckpointError("missing-file", source.dir, `expected ${SINGLE_FILE} or ${INDEX_FILE}, neither is here`);
 }

@@ -1,10 +1,8 @@
-import { open } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
-import { resolve } from "node:path";
-
 import { byteSize, decodeToF32, isFloatDtype } from "./dtype.js";
+import { directory } from "./disk.js";
 import { CheckpointError } from "./errors.js";
-import { readFully } from "./io.js";
+import { openFile } from "./files.js";
+import type { FileSource, RangeFile } from "./files.js";
 import type { TensorInfo } from "./safetensors.js";
 import { readTensorTable } from "./shards.js";
 
@@ -16,7 +14,7 @@ const DEFAULT_CHUNK_BYTES = 8 * 2 ** 20;
  * `model.safetensors.index.json`. Opening reads the headers only; tensors are read by range when asked for.
  */
 export class TensorFiles {
-  /** Absolute. */
+  /** Absolute; of chosen files, what messages call them. */
   readonly dir: string;
   /** All stored tensors, in the order of the files and of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -25,10 +23,12 @@ export class TensorFiles {
   /** The safetensors files, as plain names in `dir`. */
   readonly files: readonly string[];
   #bytesRead = 0;
-  readonly #handles = new Map<string, Promise<FileHandle>>();
+  readonly #source: FileSource;
+  readonly #opened = new Map<string, Promise<RangeFile>>();
 
-  protected constructor(dir: string, table: Awaited<ReturnType<typeof readTensorTable>>) {
-    this.dir = dir;
+  protected constructor(source: FileSource, table: Awaited<ReturnType<typeof readTensorTable>>) {
+    this.#source = source;
+    this.dir = source.dir;
     this.tensors = table.tensors;
     this.metadata = table.metadata;
     this.files = table.files;
@@ -36,8 +36,8 @@ export class TensorFiles {
 
   /** Read index and headers, and check them against one another and the file sizes. @throws CheckpointError */
   static async openTensors(dir: string): Promise<TensorFiles> {
-    const absolute = resolve(dir);
-    return new TensorFiles(absolute, await readTensorTable(absolute));
+    const source = directory(dir);
+    return new TensorFiles(source, await readTensorTable(source));
   }
 
   /** Bytes of tensor data read so far (headers not counted). */
@@ -117,9 +117,9 @@ export class TensorFiles {
 
   /** Close the files. A later read opens them again. */
   async close(): Promise<void> {
-    const handles = [...this.#handles.values()];
-    this.#handles.clear();
-    for (const handle of handles) await (await handle).close();
+    const opened = [...this.#opened.values()];
+    this.#opened.clear();
+    for (const file of opened) await (await file).close();
   }
 
   #checkRange(name: string, begin: number, end: number): void {
@@ -131,13 +131,13 @@ export class TensorFiles {
   }
 
   async #fill(info: TensorInfo, into: Uint8Array, offset: number): Promise<void> {
-    let handle = this.#handles.get(info.file);
-    if (handle === undefined) {
-      handle = open(info.file, "r");
-      this.#handles.set(info.file, handle);
-      handle.catch(() => this.#handles.delete(info.file)); // the caller sees the error below; a later read tries again
+    let file = this.#opened.get(info.file);
+    if (file === undefined) {
+      file = openFile(this.#source, info.file);
+      this.#opened.set(info.file, file);
+      file.catch(() => this.#opened.delete(info.file)); // the caller sees the error below; a later read tries again
     }
-    await readFully(await handle, info.file, into, info.begin + offset);
+    await (await file).read(into, info.begin + offset);
     this.#bytesRead += into.length;
   }
 }

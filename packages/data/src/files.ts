@@ -1,8 +1,16 @@
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { DataError } from "./errors.js";
+
+/** Asked for when it is needed, not imported: the tokenizer also loads in a browser, where only `parse` can be called. */
+function fileSystem() {
+  const get = globalThis.process?.getBuiltinModule;
+  if (get === undefined) throw new Error("there is no file system here; in a browser give Tokenizer.parse the text");
+  return get("node:fs/promises");
+}
 
 /** The bytes of a regular file of at most `maxBytes`, or undefined where there is none. Its size is checked before reading. */
 export async function readSmallFile(file: string, maxBytes: number): Promise<Uint8Array | undefined> {
+  const { open } = fileSystem();
   let handle: FileHandle;
   try {
     handle = await open(file, "r");
@@ -32,6 +40,7 @@ export async function readSmallFile(file: string, maxBytes: number): Promise<Uin
 
 /** Writes beside the target, syncs, renames: the file appears whole or not at all. */
 export async function writeFileAtomically(file: string, text: string): Promise<void> {
+  const { open, rename, rm } = fileSystem();
   const temporary = `${file}.${process.pid}.partial`;
   try {
     const handle = await open(temporary, "w");

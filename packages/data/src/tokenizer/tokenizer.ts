@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
 import { DataError } from "../errors.js";
 import { decodeUtf8, readSmallFile } from "../files.js";
 import { Detokenizer } from "./detokenizer.js";
@@ -59,7 +59,7 @@ export class Tokenizer {
   readonly #specialIds = new Set<number>();
 
   private constructor(bytes: Uint8Array, config: Record<string, unknown>, file: string) {
-    this.hash = createHash("sha256").update(bytes).digest("hex");
+    this.hash = bytesToHex(sha256(bytes));
     this.#file = file;
     this.#json = checkTokenizerJson(parseJson(bytes, file), file);
     this.#fast = FastEncoder.of(this.#json);
@@ -88,7 +88,7 @@ export class Tokenizer {
    * @throws DataError `missing-file`, `too-large`, `bad-json`, `bad-utf8`, `bad-tokenizer`, `unsupported`
    */
   static async load(directory: string): Promise<Tokenizer> {
-    const file = join(directory, "tokenizer.json");
+    const file = `${directory}/tokenizer.json`;
     const bytes = await readSmallFile(file, MAX_TOKENIZER_BYTES);
     if (bytes === undefined) {
       throw new DataError(
@@ -99,7 +99,7 @@ export class Tokenizer {
     }
     const names = await Promise.all(
       ["special_tokens_map.json", "tokenizer_config.json"].map(async (name) => {
-        const path = join(directory, name);
+        const path = `${directory}/${name}`;
         const content = await readSmallFile(path, MAX_CONFIG_BYTES);
         const value = content === undefined ? {} : parseJson(content, path);
         if (!isObject(value)) throw new DataError("bad-json", "expected an object", { file: path });

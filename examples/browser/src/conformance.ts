@@ -1,0 +1,37 @@
+import { cases, runCase } from "@slayer/backend-conformance";
+import { createWebgpuBackend } from "@slayer/backend-webgpu";
+
+const status = document.querySelector("#status")!;
+const results = document.querySelector("#results")!;
+
+function show(cells: readonly string[], outcome: string) {
+  const row = results.appendChild(document.createElement("tr"));
+  row.className = outcome;
+  cells.forEach((text, i) => {
+    const cell = row.appendChild(document.createElement("td"));
+    cell.textContent = text;
+    if (i >= 2) cell.className = "number";
+  });
+}
+
+try {
+  const backend = await createWebgpuBackend();
+  const chosen = cases.filter((c) => !c.bench);
+  const count = { passed: 0, failed: 0, unsupported: 0 };
+  for (const kernelCase of chosen) {
+    const result = await runCase(backend, kernelCase);
+    count[result.status]++;
+    const numbers =
+      result.status === "unsupported"
+        ? [result.reason]
+        : [result.maxRelativeError.toExponential(1), kernelCase.tolerance.value.toExponential(1), ...result.problems];
+    show([kernelCase.name, result.status, ...numbers], result.status);
+    status.textContent = `${backend.capabilities.device}: ${count.passed + count.failed + count.unsupported} of ${chosen.length} cases…`;
+  }
+  const { passed, failed, unsupported } = count;
+  status.textContent = `${backend.capabilities.device}: ${passed} passed, ${failed} failed, ${unsupported} unsupported`;
+  document.body.dataset.done = JSON.stringify(count);
+} catch (error) {
+  status.textContent = (error as Error).message;
+  document.body.dataset.done = JSON.stringify({ error: (error as Error).message });
+}
