@@ -12,7 +12,7 @@ let packed: Map<string, PackedPackage>;
 beforeAll(() => {
   packed = packAll(join(scratch, "packed"));
   installInto(scratch, [...packed.keys()], packed);
-});
+}, 60_000);
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 const packages = publicPackages().map((folder) => ({ folder, name: nameOf(folder) }));
@@ -21,7 +21,7 @@ describe.each(packages)("$name, packed", ({ folder, name }) => {
   it("holds the build, the README and the license, and no test, source or build record", () => {
     const files = filesOf(packed.get(name)!.folder);
     expect(files).toEqual(expect.arrayContaining(["LICENSE", "README.md", "package.json"]));
-    const allowed = /^(?:LICENSE|README\.md|package\.json|dist\/.*\.(?:js|js\.map|d\.ts))$/;
+    const allowed = /^(?:LICENSE|README\.md|package\.json|dist\/.*\.(?:js|js\.map|d\.ts|wasm))$/;
     expect(files.filter((file) => !allowed.test(file) || /\.test\.|(?:^|\/)test\//.test(file))).toEqual([]);
   });
 
@@ -72,6 +72,36 @@ describe("what an install brings", () => {
   it("only @slayer/cli brings a backend", () => {
     const withBackend = [...packed.keys()].filter((name) => [...closure(name)].some((d) => /backend-(?!conf)/.test(d)));
     expect(withBackend.filter((name) => !/^@slayer\/(?:cli|backend-\w+)$/.test(name))).toEqual([]);
+  });
+});
+
+describe("what a bundler for browsers takes", () => {
+  const entryOf = (name: string) => {
+    const entry = packed.get(name)!.manifest.exports!["."] as { browser?: { default: string }; default: string };
+    return join(packed.get(name)!.folder, entry.browser?.default ?? entry.default);
+  };
+  const moduleOf = (file: string) => parseSync(file, readFileSync(file, "utf8")).module;
+
+  it.each([
+    "tensor",
+    "checkpoint",
+    "model",
+    "optim",
+    "data",
+    "importance",
+    "eval",
+    "backend-webgpu",
+    "backend-conformance",
+  ])("@slayer/%s imports nothing of Node's, and of other packages what their entries for browsers export", (short) => {
+    const { staticImports } = moduleOf(entryOf(`@slayer/${short}`));
+    expect(staticImports.length + Number(short === "tensor")).toBeGreaterThan(0);
+    for (const { moduleRequest, entries } of staticImports) {
+      expect(moduleRequest.value).not.toMatch(/^node:|^\./);
+      if (!packed.has(moduleRequest.value)) continue;
+      const { staticExports } = moduleOf(entryOf(moduleRequest.value));
+      const exported = staticExports.flatMap((e) => e.entries.map((entry) => entry.exportName.name));
+      expect(exported).toEqual(expect.arrayContaining(entries.map((entry) => entry.importName.name)));
+    }
   });
 });
 

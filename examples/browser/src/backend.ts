@@ -8,7 +8,8 @@ export async function openBackend(): Promise<{ backend: Backend; words: string }
     return { backend, words: `WebGPU: ${backend.capabilities.device}` };
   } catch (error) {
     if (!(error instanceof AdapterMissingError)) throw error;
-    const words = "No WebGPU adapter: computing in plain JavaScript, which is slow and blocks the page. Small models only.";
+    const words =
+      "No WebGPU adapter: computing in plain JavaScript, which is slow and blocks the page. Small models only.";
     return { backend: createReferenceBackend(), words };
   }
 }

@@ -4,10 +4,11 @@ import { Chart } from "./charts.js";
 import { Model } from "./model.js";
 import { exampleText } from "./text.js";
 
-const element = <T extends HTMLElement = HTMLElement>(id: string) => document.querySelector<T>(`#${id}`)!;
-const input = (id: string) => element<HTMLInputElement>(id);
+const element = (id: string) => document.querySelector<HTMLElement>(`#${id}`)!;
+const input = (id: string) => document.querySelector<HTMLInputElement>(`#${id}`)!;
+const buttonOf = (id: string) => document.querySelector<HTMLButtonElement>(`#${id}`)!;
 const status = element("status");
-const buttons = ["measure", "train", "generate"].map((id) => element<HTMLButtonElement>(id));
+const buttons = ["measure", "train", "generate"].map(buttonOf);
 
 input("text").value = exampleText;
 const distances = new Chart(element("distances"), "bar", { x: "block", y: "angular distance / π", from: 0 });
@@ -47,7 +48,7 @@ async function work(title: string, task: (signal: AbortSignal) => Promise<void>,
 
 /** A button begins its work, and stops it. */
 function onClick(id: string, title: string, task: (model: Model, signal: AbortSignal) => Promise<void>) {
-  const button = element<HTMLButtonElement>(id);
+  const button = buttonOf(id);
   button.addEventListener("click", () => {
     if (running) running.abort();
     else if (model) {

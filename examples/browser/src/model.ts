@@ -60,7 +60,10 @@ export class Model {
       this.#store = training.store;
       this.#training = training;
     }
-    for (let i = 0; i < steps && !signal?.aborted; i++) yield await this.#training.step(windows, lr);
+    for (let i = 0; i < steps; i++) {
+      signal?.throwIfAborted();
+      yield await this.#training.step(windows, lr);
+    }
   }
 
   free(): void {
@@ -76,7 +79,8 @@ export class Model {
 async function textOf(source: FileSource, name: string): Promise<string> {
   const path = source.path(name);
   const file = await source.open(path);
-  if (file === undefined) throw new DataError("missing-file", "choose the whole directory of the model", { file: path });
+  if (file === undefined)
+    throw new DataError("missing-file", "choose the whole directory of the model", { file: path });
   if (file.size > MAX_TOKENIZER_BYTES) {
     const problem = `expected at most ${MAX_TOKENIZER_BYTES} bytes, found ${file.size}`;
     throw new DataError("too-large", problem, { file: path });

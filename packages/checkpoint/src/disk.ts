@@ -12,9 +12,9 @@ import type { SafetensorsHeader } from "./safetensors.js";
  * loads in a browser, where it only must not be called.
  */
 export function directory(dir: string): FileSource {
-  const { join, resolve } = node("node:path");
-  const absolute = resolve(dir);
-  return { dir: absolute, path: (name) => join(absolute, name), open: openOnDisk };
+  const path = node("node:path");
+  const absolute = path.resolve(dir);
+  return { dir: absolute, path: (name) => path.join(absolute, name), open: openOnDisk };
 }
 
 /** The regular file at a path (symbolic links followed); directories, pipes and devices are refused before opening them. */
@@ -49,7 +49,7 @@ export async function readHeader(file: string): Promise<SafetensorsHeader> {
 }
 
 function node<ID extends "node:path" | "node:fs/promises">(id: ID) {
-  if (globalThis.process?.getBuiltinModule === undefined) {
+  if (typeof globalThis.process?.getBuiltinModule !== "function") {
     throw new Error("there is no file system here; in a browser give chosenFiles(…) instead of a path");
   }
   return process.getBuiltinModule(id);

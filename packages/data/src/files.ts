@@ -3,9 +3,10 @@ import { DataError } from "./errors.js";
 
 /** Asked for when it is needed, not imported: the tokenizer also loads in a browser, where only `parse` can be called. */
 function fileSystem() {
-  const get = globalThis.process?.getBuiltinModule;
-  if (get === undefined) throw new Error("there is no file system here; in a browser give Tokenizer.parse the text");
-  return get("node:fs/promises");
+  if (typeof globalThis.process?.getBuiltinModule !== "function") {
+    throw new Error("there is no file system here; in a browser give Tokenizer.parse the text");
+  }
+  return process.getBuiltinModule("node:fs/promises");
 }
 
 /** The bytes of a regular file of at most `maxBytes`, or undefined where there is none. Its size is checked before reading. */
