@@ -4,6 +4,15 @@ import { createWebgpuBackend } from "@slayer/backend-webgpu";
 const status = document.querySelector("#status")!;
 const results = document.querySelector("#results")!;
 
+type Case = (typeof cases)[number];
+
+/** The largest case of each op, in f32 and with bf16: enough to see that every kind of shader compiles and computes here. */
+function largest(all: readonly Case[]): Case[] {
+  const elements = ({ inputs }: Case) => inputs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const kind = ({ op, inputs }: Case) => `${op} ${inputs.some(({ dtype }) => dtype === "bf16")}`;
+  return [...new Map(all.toSorted((a, b) => elements(a) - elements(b)).map((c) => [kind(c), c])).values()];
+}
+
 function show(cells: readonly string[], outcome: string) {
   const row = results.appendChild(document.createElement("tr"));
   row.className = outcome;
@@ -16,7 +25,8 @@ function show(cells: readonly string[], outcome: string) {
 
 try {
   const backend = await createWebgpuBackend();
-  const chosen = cases.filter((c) => !c.bench);
+  const all = cases.filter((c) => !c.bench);
+  const chosen = location.search === "?all" ? all : largest(all);
   const count = { passed: 0, failed: 0, unsupported: 0 };
   for (const kernelCase of chosen) {
     const result = await runCase(backend, kernelCase);
