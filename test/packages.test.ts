@@ -1,10 +1,11 @@
-import { mkdtempSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseSync } from "oxc-parser";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installInto, packAll, type PackedPackage, publicPackages, root } from "./support/packed.js";
+import { installInto, packAll, type PackedPackage, publicPackages, readManifest, root } from "./support/packed.js";
 
 /** What publishing would send, looked at before it is sent. */
 const scratch = mkdtempSync(join(tmpdir(), "packages-"));
@@ -12,7 +13,7 @@ let packed: Map<string, PackedPackage>;
 beforeAll(() => {
   packed = packAll(join(scratch, "packed"));
   installInto(scratch, [...packed.keys()], packed);
-}, 60_000);
+}, 120_000);
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 const packages = publicPackages().map((folder) => ({ folder, name: nameOf(folder) }));
@@ -102,6 +103,53 @@ describe("what a bundler for browsers takes", () => {
       const exported = staticExports.flatMap((e) => e.entries.map((entry) => entry.exportName.name));
       expect(exported).toEqual(expect.arrayContaining(entries.map((entry) => entry.importName.name)));
     }
+  });
+});
+
+describe("@slayer/backend-cpu as npm installs it", () => {
+  const built = existsSync(join(root, "packages/backend-cpu/build/Release/slayer_cpu.node"));
+  /** Runs a program where `folder`/node_modules is, and gives what it printed. */
+  const run = (folder: string, program: string) =>
+    execFileSync(process.execPath, ["--input-type=module", "-e", program], { cwd: folder, encoding: "utf8" });
+  const install = (name: string) => {
+    const folder = join(scratch, name);
+    installInto(folder, ["@slayer/backend-cpu"], packed);
+    return folder;
+  };
+
+  it("without a prebuilt package nothing is compiled, and the error says what was tried and what helps", () => {
+    const said = run(
+      install("bare"),
+      `import { createCpuBackend } from "@slayer/backend-cpu";
+       await createCpuBackend().catch((error) => console.log(error.name, error.message));`,
+    );
+    expect(said).toMatch(
+      /^AddonMissingError no native CPU kernels: it was not built here; @slayer\/backend-cpu-\S+ is not installed\. In a clone .* run `pnpm build:native`\n$/,
+    );
+  });
+
+  it.skipIf(!built)("with the one that the release packs, it computes (needs the addon, built here)", () => {
+    const folder = install("prebuilt");
+    const addons = join(scratch, "addons");
+    const tool = (...args: string[]) => execFileSync(process.execPath, [join(root, "tools/prebuilt.mjs"), ...args]);
+    tool("pack", addons);
+    const folderName = readdirSync(addons).find((name) => name.startsWith("backend-cpu-"))!;
+    const manifest = readManifest(join(addons, folderName));
+    expect(manifest.name).toBe(`@slayer/${folderName}`);
+    cpSync(join(addons, folderName), join(folder, "node_modules", manifest.name), { recursive: true });
+    const sum = run(
+      folder,
+      `import { createCpuBackend } from "@slayer/backend-cpu";
+       import { add, Graph, Program, Store } from "@slayer/tensor";
+       const backend = await createCpuBackend({ threads: 2 });
+       const graph = new Graph();
+       const y = add(graph.input("a", [2], "f32"), graph.input("b", [2], "f32"));
+       const program = await Program.compile(graph, { y }, new Store(backend));
+       await program.run({ a: Float32Array.of(1, 2), b: Float32Array.of(3, 4) });
+       console.log(...(await program.read("y")));
+       await backend.close();`,
+    );
+    expect(sum).toBe("4 6\n");
   });
 });
 

@@ -51,8 +51,8 @@ async function main(): Promise<void> {
   const peaks = await chosen.peaks();
   console.log(`${backend.name} on ${backend.capabilities.device}, ${processor()}, Node ${process.versions.node}`);
   console.log(`${formatPeaks(peaks)}\n`);
-  // A baseline's spread is to hold that of the machine over a while too, so it is made of three rounds.
-  const rows = await timeAll(backend, selected, seconds, peaks, options.save ? 3 : 1);
+  // A baseline's spread is to hold that of the machine over a while too, so it is sampled for longer.
+  const rows = await timeAll(backend, selected, options.save ? 3 * seconds : seconds, peaks);
   console.log(formatTable(rows));
   console.log("\nA kernel that only writes, or whose operands stay in a cache, can exceed the peak of a copy.");
 
@@ -85,15 +85,10 @@ async function check(
   baseline: Result,
 ): Promise<void> {
   let slower = regressions(result, baseline);
-  for (let again = 0; again < 2 && slower.length > 0; again++) {
+  for (let retry = 0; retry < 2 && slower.length > 0; retry++) {
     const suspects = new Set(slower.map(({ name }) => name));
-    const rows = await timeAll(
-      backend,
-      selected.filter(({ name }) => suspects.has(name)),
-      seconds,
-      result.peaks,
-      1,
-    );
+    const again = selected.filter(({ name }) => suspects.has(name));
+    const rows = await timeAll(backend, again, seconds, result.peaks);
     slower = regressions({ ...result, rows }, baseline);
   }
   for (const name of unknown(result, baseline)) console.log(`not in the baseline: ${name}`);
@@ -105,39 +100,27 @@ async function check(
   else console.log(`\nnothing is slower than in the baseline of ${baseline.date.slice(0, 10)} beyond the spread`);
 }
 
-/** Each case with the samples of all rounds; a round passes over all cases. */
 async function timeAll(
   backend: Backend,
   selected: readonly KernelCase[],
   seconds: number,
   peaks: Peaks,
-  rounds: number,
 ): Promise<Row[]> {
-  const times = selected.map((): number[] => []);
   const rows: Row[] = [];
-  for (let round = 0; round < rounds; round++) {
-    for (const [i, kernelCase] of selected.entries()) {
-      if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${kernelCase.name}`);
-      rows[i] = await time(backend, kernelCase, seconds, peaks, times[i]!);
-    }
+  for (const kernelCase of selected) {
+    if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${kernelCase.name}`);
+    rows.push(await time(backend, kernelCase, seconds, peaks));
   }
   if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
   return rows;
 }
 
-/** Adds to `times`. */
-async function time(
-  backend: Backend,
-  kernelCase: KernelCase,
-  seconds: number,
-  peaks: Peaks,
-  times: number[],
-): Promise<Row> {
+async function time(backend: Backend, kernelCase: KernelCase, seconds: number, peaks: Peaks): Promise<Row> {
   const { name } = kernelCase;
   const prepared = await prepare(backend, kernelCase);
   if ("unsupported" in prepared) return { name, unsupported: prepared.unsupported };
   try {
-    times.push(...(await sample(prepared.run, seconds)));
+    const times = await sample(prepared.run, seconds);
     const medianSeconds = median(times);
     const quartiles = [quantile(times, 0.25), quantile(times, 0.75)] as const;
     const measured = { medianSeconds, quartiles, samples: times.length };

@@ -75,6 +75,6 @@ export function installInto(folder: string, names: readonly string[], packed: Ma
   }
 }
 
-function readManifest(folder: string): Manifest {
+export function readManifest(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Manifest;
 }
