@@ -1,4 +1,5 @@
 import { cases, type KernelCase } from "@slayer/kernels";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -19,7 +20,7 @@ const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] 
   --seconds S     sampling time per case (default: 0.3); slow cases take at least five runs
   --json OUT      also write the results to OUT, or into the folder OUT as BACKEND-CPU.json; relative to bench/
   --check         compare with this machine class' baseline; what seems slower is timed again, and exit 1 if it stays so
-  --save          make this run the baseline of this machine class
+  --save          make this run the baseline of this machine class; with --filter, of these cases only
   --baseline FILE another baseline than bench/baselines/BACKEND-CPU-THREADS.json`;
 
 const { values: options } = parseArgs({
@@ -69,7 +70,7 @@ async function main(): Promise<void> {
   };
   for (const out of [options.json && resultPath(options.json, backend.name), options.save && path]) {
     if (!out) continue;
-    await writeResult(out, result);
+    await writeResult(out, out === path ? { ...result, rows: await withOthers(rows, path) } : result);
     console.log(`\nwritten to ${out}`);
   }
   if (baseline) await check(backend, selected, seconds, result, baseline);
@@ -135,6 +136,14 @@ function baselinePath({ name, capabilities }: Backend): string {
   const threads = /(\d+) threads?$/.exec(capabilities.device)?.[1];
   const kind = [name, slug(processor()), threads && `${threads}t`].filter(Boolean).join("-");
   return join(import.meta.dirname, "../baselines", `${kind}.json`);
+}
+
+/** These rows, and those of other cases that the baseline has. */
+async function withOthers(rows: readonly Row[], path: string): Promise<Row[]> {
+  if (!existsSync(path)) return [...rows];
+  const names = new Set(rows.map(({ name }) => name));
+  const others = (await readBaseline(path)).rows.filter(({ name }) => !names.has(name));
+  return [...others, ...rows];
 }
 
 async function readBaseline(path: string): Promise<Result> {

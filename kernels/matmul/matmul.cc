@@ -70,8 +70,8 @@ void multiply_dots(Pool& pool, const Product<E>& s) {
   const int64_t unit = 16;  // a cache line of C
   const int64_t units = ceil_div(s.n, unit);
   const int64_t tasks = s.m * s.n * s.k <= kAloneProducts ? 1 : std::min(units, kTasksPerThread * pool.threads());
-  auto task = [&](int64_t t, int thread) {
-    thin_many(s.m, shape, units * t / tasks * unit, std::min(s.n, units * (t + 1) / tasks * unit), pool, thread);
+  auto task = [&](int64_t t, int) {
+    thin_many(s.m, shape, units * t / tasks * unit, std::min(s.n, units * (t + 1) / tasks * unit));
   };
   pool.run(tasks, task);
 }

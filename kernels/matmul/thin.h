@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "../cpu/isa.h"
-#include "../cpu/loops.h"
 
 namespace slayer::SLAYER_ISA {
 
@@ -132,28 +131,17 @@ void thin(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end) {
   kRanges[rows - 1](s, begin, end);
 }
 
-// More vectors than kThin, W's rows contiguous along k: some rows of W, which stay in L2 (widened, if they are bf16), meet kThin
-// vectors at a time, which stay in L1.
+// More vectors than kThin, W's rows contiguous along k: some rows of W, which stay in L2, meet kThin vectors at a time, which stay
+// in L1.
 template <class E>
-void thin_many(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end, Pool& pool, int thread) {
+void thin_many(int64_t rows, const Thin<E>& s, int64_t begin, int64_t end) {
   const int64_t together = std::clamp<int64_t>(kDotsFloats / s.k, 4, 64) / 4 * 4;
   for (int64_t j = begin; j < end; j += together) {
-    const int64_t n = std::min(together, end - j);
-    Thin<float> block{s.k, s.x, s.x_row, nullptr, s.w_row, 1, s.y + j * s.y_column, s.y_row, s.y_column};
-    if constexpr (std::is_same_v<E, float>) {
-      block.w = s.w + j * s.w_row;
-    } else {
-      float* wide = static_cast<float*>(pool.scratch(thread, 1, static_cast<size_t>(together * s.k) * sizeof(float)));
-      for (int64_t i = 0; i < n; i++) {
-        in_vectors(0, s.k, [&](int64_t p, auto at) { at.store(wide + i * s.k + p, at.load(s.w + (j + i) * s.w_row + p)); });
-      }
-      block.w = wide;
-      block.w_row = s.k;
-    }
+    Thin<E> block = s;
     for (int64_t t = 0; t < rows; t += kThin) {
       block.x = s.x + t * s.x_row;
-      block.y = s.y + j * s.y_column + t * s.y_row;
-      thin(std::min<int64_t>(kThin, rows - t), block, 0, n);
+      block.y = s.y + t * s.y_row;
+      thin(std::min<int64_t>(kThin, rows - t), block, j, std::min(j + together, end));
     }
   }
 }
