@@ -28,8 +28,9 @@ using namespace slayer::host;
 
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kLaunchFailed = 719;
 
-std::recursive_mutex mutex;
-std::string failure;  // of a kernel, for good
+// What outlives a call is never destroyed: a process may exit while another thread is in one.
+std::recursive_mutex& mutex = *new std::recursive_mutex;
+std::string& failure = *new std::string;  // of a kernel, for good
 
 using Work = std::function<void()>;
 
@@ -62,9 +63,9 @@ struct Event {
   uint64_t target = 0;
 };
 
-std::set<Stream*> streams;
-Stream null_stream;
-std::map<uint64_t, size_t> memory;
+std::set<Stream*>& streams = *new std::set<Stream*>;
+Stream& null_stream = *new Stream;
+std::map<uint64_t, size_t>& memory = *new std::map<uint64_t, size_t>;
 size_t used = 0;
 bool backwards = false;
 
@@ -89,7 +90,7 @@ void drain_all() {
 SLAYER_API cuInit(unsigned) { return setting("devices", 1) > 0 ? 0 : kNoDevice; }
 SLAYER_API cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("version", 13000)), 0; }
 SLAYER_API cuGetErrorName(int error, const char** name) {
-  static const std::map<int, const char*> names = {{kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
+  static const auto& names = *new std::map<int, const char*>{{kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
                                                    {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
                                                    {kNoDevice, "CUDA_ERROR_NO_DEVICE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},

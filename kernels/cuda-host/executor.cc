@@ -9,8 +9,8 @@ namespace slayer::host {
 namespace {
 
 std::map<std::string, const Registration*>& kernels() {
-  static std::map<std::string, const Registration*> table;
-  return table;
+  static auto* const table = new std::map<std::string, const Registration*>;  // never destroyed, see executor()
+  return *table;
 }
 
 }  // namespace
@@ -26,8 +26,9 @@ const Registration* find_kernel(const std::string& name) {
 }
 
 Executor& executor() {
-  static Executor one;
-  return one;
+  // Never destroyed: a process may exit while another thread still runs a kernel.
+  static auto* const one = new Executor;
+  return *one;
 }
 
 void Executor::launch(const std::string& kernel, Dim3 grid, Dim3 block, size_t shared_bytes, const void* args,

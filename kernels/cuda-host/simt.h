@@ -227,7 +227,7 @@ inline void load_matrices_transposed(uint32_t (&r)[4], Shared<bf16> row) { detai
 // c += A·B, mma.sync m16n8k16 on bf16 with f32 sums. Of c, lane l holds rows l/4 (c[0], c[1]) and l/4 + 8 (c[2], c[3]), columns
 // 2(l%4) and the next.
 inline void multiply_accumulate(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  static const std::function<void(host::Warp&, unsigned)> complete = detail::multiply_slots;
+  static const auto& complete = *new std::function<void(host::Warp&, unsigned)>(detail::multiply_slots);
   auto& e = host::executor();
   const uint32_t fragment[6] = {a[0], a[1], a[2], a[3], b0, b1};
   e.deposit(fragment, sizeof fragment);
