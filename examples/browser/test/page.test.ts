@@ -18,6 +18,8 @@ const TOKENS = 16;
 const PROMPT = "The first blocks";
 const missing = executable === undefined ? ": left out, there is no Chromium on the path and none in $CHROMIUM" : "";
 
+if (missing !== "") console.warn(`tests in headless Chromium${missing}`);
+
 /** Pictures of what was tested, to be looked at. */
 const pictures = fileURLToPath(new URL("../out/", import.meta.url));
 

@@ -43,7 +43,8 @@ export async function openSite(): Promise<Site> {
       "--disable-background-networking",
       "--disable-component-update",
     ],
-    chromiumSandbox: process.getuid?.() !== 0,
+    // Containers and root have none, and only our own page is opened.
+    chromiumSandbox: false,
     viewport: { width: 1080, height: 1500 },
   });
   return {
