@@ -17,6 +17,7 @@ export default defineConfig({
   test: {
     include: ["packages/*/test/**/*.test.ts", "kernels/**/*.test.ts", "bench/test/**/*.test.ts", "test/**/*.test.ts"],
     testTimeout: 60_000,
+    hookTimeout: 60_000,
     maxWorkers: 2,
     expect: { requireAssertions: true },
   },
