@@ -8,6 +8,17 @@ const element = (id: string) => document.querySelector<HTMLElement>(`#${id}`)!;
 const input = (id: string) => document.querySelector<HTMLInputElement>(`#${id}`)!;
 const buttonOf = (id: string) => document.querySelector<HTMLButtonElement>(`#${id}`)!;
 const status = element("status");
+
+/** The number in a field, within the field's own limits. */
+function numberIn(id: string): number {
+  const field = input(id);
+  if (!field.checkValidity() || field.value === "") {
+    const range = (field.min && ` from ${field.min}`) + (field.max && ` to ${field.max}`);
+    throw new RangeError(`${field.labels![0]!.textContent.trim()}: expected a number${range}`);
+  }
+  return field.valueAsNumber;
+}
+
 const buttons = ["measure", "train", "generate"].map(buttonOf);
 
 input("text").value = exampleText;
@@ -98,7 +109,7 @@ onClick("measure", "Measuring", async (model) => {
 });
 
 onClick("train", "Training", async (model, signal) => {
-  const steps = model.train(input("text").value, input("steps").valueAsNumber, input("rate").valueAsNumber, signal);
+  const steps = model.train(input("text").value, numberIn("steps"), numberIn("rate"), signal);
   for await (const loss of steps) {
     curve.push(loss);
     losses.show(curve);
@@ -110,7 +121,7 @@ onClick("generate", "Generating", async (model, signal) => {
   const output = element("output");
   output.replaceChildren(document.createElement("strong"), "");
   output.firstChild!.textContent = prompt;
-  for await (const text of model.continue(prompt, input("tokens").valueAsNumber, signal)) {
+  for await (const text of model.continue(prompt, numberIn("tokens"), signal)) {
     output.lastChild!.textContent += text;
   }
 });

@@ -29,7 +29,12 @@ export class Model {
     const checkpoint = await Checkpoint.open(source);
     const tokenizer = Tokenizer.parse(await textOf(source, "tokenizer.json"));
     const store = new Store(backend);
-    await loadWeights(checkpoint, store, { onProgress: (done, total) => onProgress?.(done / total) });
+    try {
+      await loadWeights(checkpoint, store, { onProgress: (done, total) => onProgress?.(done / total) });
+    } catch (error) {
+      store.free();
+      throw error;
+    }
     return new Model(checkpoint, tokenizer, store);
   }
 

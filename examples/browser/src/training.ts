@@ -23,6 +23,15 @@ export class Training {
   /** Lays out the memory and compiles the step; the weights are zero and must be loaded into `store`. */
   static async create(config: ModelConfig, backend: Backend): Promise<Training> {
     const store = new Store(backend);
+    try {
+      return await Training.#in(store, config);
+    } catch (error) {
+      store.free();
+      throw error;
+    }
+  }
+
+  static async #in(store: Store, config: ModelConfig): Promise<Training> {
     const weights = Array.from(expectedTensors(config), ([name, shape]) => ({ name, shape, dtype: "f32" as const }));
     const shallow = Math.ceil(config.blocks / 2);
     const trainable = weights.filter(({ name }) => (blockOf(name)?.block ?? Infinity) < shallow);

@@ -3,8 +3,11 @@ import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chosenFiles } from "@slayer/checkpoint";
-import { createReferenceBackend } from "@slayer/tensor";
+import { Checkpoint, chosenFiles } from "@slayer/checkpoint";
+import { Tokenizer } from "@slayer/data";
+import { perplexity } from "@slayer/eval";
+import { loadWeights } from "@slayer/model";
+import { createReferenceBackend, Store } from "@slayer/tensor";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
@@ -65,11 +68,24 @@ describe.skipIf(missing !== "")(`in headless Chromium${missing}`, () => {
     expect(distances).toHaveLength(6);
     expect(Math.max(...distances.map((d, i) => Math.abs(d - reference.distances[i]!)))).toBeLessThan(1e-3);
     expect(losses).toHaveLength(STEPS);
+    expect(Math.abs(losses[0]! / (await firstLoss(checkpoint)) - 1)).toBeLessThan(1e-3);
     expect(Math.max(...losses.map((loss, i) => Math.abs(loss / reference.losses[i]! - 1)))).toBeLessThan(1e-3);
     expect(losses.at(-1)).toBeLessThan(0.95 * losses[0]!);
     expect(text).toBe(PROMPT + reference.text);
     expect(reference.text.length).toBeGreaterThan(10);
     expect(await page.locator("figure svg path").count()).toBeGreaterThan(10);
+
+    await page.locator("#rate").fill("");
+    await page.locator("#train").click();
+    await page.locator("#status.error", { hasText: "Learning rate: expected a number from 0" }).waitFor();
+    await page.locator("#rate").fill(String(RATE));
+    await page.locator("#steps").fill("1000");
+    await page.locator("#train").click();
+    await page.locator("#losses li").nth(STEPS).waitFor({ state: "attached" }); // the next step, while it trains
+    await page.locator("#train", { hasText: "Stop" }).click();
+    await page.locator("#train", { hasText: "Train" }).waitFor();
+    expect((await numbers(page, "losses")).length).toBeLessThan(1000);
+    expect(await page.locator("#status").textContent()).toMatch(/^WebGPU: /);
     expect(errors).toEqual([]);
     await page.close();
   });
@@ -122,6 +138,22 @@ async function finish(page: Page, id: string): Promise<void> {
 /** The numbers that stand below a chart. */
 async function numbers(page: Page, id: string): Promise<number[]> {
   return (await page.locator(`#${id} li`).allTextContents()).map(Number);
+}
+
+/** What the first step should find, by the package that evaluates: the mean over the first windows of the text. */
+async function firstLoss(dir: string): Promise<number> {
+  const checkpoint = await Checkpoint.open(dir);
+  const { config } = checkpoint;
+  const store = new Store(createReferenceBackend());
+  await loadWeights(checkpoint, store);
+  await checkpoint.close();
+  const ids = (await Tokenizer.load(dir)).encode(exampleText);
+  const options = { sequenceLength: 33, bytes: 1 };
+  const windows = [0, 32, 64, 96].map((start) => ids.slice(start, start + 33));
+  let nats = 0;
+  for (const window of windows)
+    nats += (await perplexity(config, store, window, options)).nats_per_token / windows.length;
+  return nats;
 }
 
 /** The same work on the same text, in Node. */
