@@ -125,28 +125,12 @@ try {
 
   const out = join(dir, "killed");
   let hits = 0;
-  let started = false;
-  const moments = [];
   while (hits < KILLS) {
-    // Mostly while it trains and saves, but while it starts up and resumes too.
-    const share = (clean.seconds - clean.startup) / KILLS;
-    const after = 1000 * (0.8 * clean.startup + random() * (0.2 * clean.startup + 2 * share));
-    const before = lastStep(out);
-    const { killed, code, stderr } = await train(out, started ? ["--resume"] : [], after);
-    started ||= existsSync(join(out, "recipe.json"));
-    if (killed) {
-      hits++;
-      moments.push(lastStep(out));
-    } else if (code !== 0) {
-      check(`resumed after step ${before}`, false, stderr);
-      break;
-    } else break;
+    hits += await killAndResume(out, KILLS - hits, clean);
+    compare("kill -9", out);
+    if (hits < KILLS) rmSync(out, { recursive: true }); // It ended early: once more, until all kills have struck.
   }
-  console.log(`        killed after steps ${moments.join(" ")}`);
-  check(`${KILLS} × kill -9 before the run had ended`, hits === KILLS, `only ${hits}; raise --steps`);
-  const rest = await train(out, ["--resume"]);
-  check("resumed to the end", rest.code === 0, rest.stderr);
-  compare("kill -9", out);
+  check(`${KILLS} × kill -9`, true);
 
   const newest = readdirSync(join(out, "checkpoints")).sort().at(-1);
   const file = join(out, "checkpoints", String(newest), "model.safetensors");
@@ -165,6 +149,32 @@ try {
 }
 for (const failure of failures) console.error(`\n${failure}`);
 process.exitCode = failures.length === 0 ? 0 : 1;
+
+/**
+ * Starts a run and kills it at random moments until it has ended or was killed often enough; then lets it end.
+ *
+ * @param {string} out
+ * @param {number} most
+ * @param {{ seconds: number, startup: number }} clean a run without faults
+ */
+async function killAndResume(out, most, { seconds, startup }) {
+  const moments = [];
+  /** @type {string[]} */
+  let args = [];
+  while (moments.length < most) {
+    // Mostly while it trains and saves, but while it starts up and resumes too.
+    const after = 1000 * (0.6 * startup + random() * (0.4 * startup + (1.5 * (seconds - startup)) / KILLS));
+    const { killed, code, stderr } = await train(out, args, after);
+    if (existsSync(join(out, "recipe.json"))) args = ["--resume"];
+    if (!killed && code !== 0) check(`resumed after step ${lastStep(out)}`, false, stderr);
+    if (!killed) break;
+    moments.push(lastStep(out));
+  }
+  console.log(`        killed after steps ${moments.join(" ")}`);
+  const rest = await train(out, ["--resume"]);
+  check("resumed to the end", rest.code === 0, rest.stderr);
+  return moments.length;
+}
 
 /** A run on a file system that has room for one checkpoint; then there is more room, and it goes on. */
 async function fullDisk() {
