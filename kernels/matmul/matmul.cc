@@ -110,8 +110,8 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
   float* packed_b = floats(1, columns * (k1 - k0));
   const int64_t blocks = ceil_div(k1 - k0, step);
 
-  constexpr int64_t kPackRows = 8 * kTileRows;
-  constexpr int64_t kPackColumns = 4 * kTileColumns;
+  constexpr int64_t kPackRows = 4 * kTileRows;
+  constexpr int64_t kPackColumns = 2 * kTileColumns;
   const int64_t parts_a = packs_a ? ceil_div(s.m, kPackRows) : 0;
   const int64_t parts_b = ceil_div(s.n, kPackColumns);
   auto pack = [&](int64_t t, int) {
@@ -132,10 +132,12 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
 
   const int64_t across = ceil_div(s.n, kBlockColumns);
   const int64_t width = share(s.n, across, kTileColumns);
-  const int64_t down = ceil_div(kTasksPerThread * pool.threads(), across);
-  const int64_t height = share(s.m, down, kTileRows);
+  // Strips of rows in even parts: with a few more than the tasks, parts of one size would leave a thread waiting.
+  const int64_t strips = ceil_div(s.m, kTileRows);
+  const int64_t down = std::min(strips, ceil_div(kTasksPerThread * pool.threads(), across));
   auto multiply = [&](int64_t t, int) {
-    const int64_t i = t / across * height;
+    const int64_t i = strips * (t / across) / down * kTileRows;
+    const int64_t height = strips * (t / across + 1) / down * kTileRows - i;
     const int64_t j = t % across * width;
     if (j >= s.n) return;
     for (int64_t p = k0; p < k1; p += step) {
@@ -145,7 +147,7 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
                       packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
     }
   };
-  pool.run(ceil_div(s.m, height) * across, multiply);
+  pool.run(down * across, multiply);
 }
 
 template <class E>
