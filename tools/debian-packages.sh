@@ -23,11 +23,15 @@ apt_aside() {
 command -v apt-get >/dev/null || fail "apt-get not found"
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 [ "$release" = bookworm ] || fail "only tried on Debian bookworm, this is '${release:-unknown}'"
+# Where this machine's own apt has the release from, its backports lie too.
+mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
+  awk -v release="$release" '$1 == release && !seen++ { print $2 }')
+[ -n "$mirror" ] || fail "apt has no source for Debian's $release, component main"
 rm -rf "$folder"
 mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial" "$folder/apt/sources" "$folder/root"
 cat >"$folder/apt/sources/debian.sources" <<SOURCES
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: $mirror
 Suites: $release $release-backports
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
