@@ -71,11 +71,10 @@ export function encode(dtype: string, values: readonly number[]): Uint8Array {
 export function mean(tensors: readonly Stored[]): Uint8Array {
   const dtype = (tensors[0] as Stored).dtype;
   const values = tensors.map((tensor) => decode(tensor.dtype, tensor.bytes));
+  const column = (i: number): number[] => values.map((tensor) => tensor[i] as number);
   return encode(
     dtype,
-    (values[0] as number[]).map(
-      (_, i) => values.reduce((sum, tensor) => sum + (tensor[i] as number), 0) / tensors.length,
-    ),
+    (values[0] as number[]).map((_, i) => column(i).reduce((sum, value) => sum + value) / tensors.length),
   );
 }
 

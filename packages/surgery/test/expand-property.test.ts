@@ -74,8 +74,9 @@ function wantedTensor(base: Map<string, Stored>, { sources, zeroed }: BlockPlan,
   if (from.length === 1 && sources[0]?.weight === 1) return bytes;
   if (sources.every(({ weight }) => weight === 1 / from.length)) return mean(from);
   const values = from.map((tensor) => decode(dtype, tensor.bytes));
-  const sum = (i: number): number =>
-    sources.reduce((total, { weight }, s) => total + weight * (values[s]?.[i] as number), 0);
+  // From the first product on, not from 0: a sum of negative zeros is one.
+  const products = (i: number): number[] => sources.map(({ weight }, s) => weight * (values[s]?.[i] as number));
+  const sum = (i: number): number => products(i).reduce((total, product) => total + product);
   return encode(
     dtype,
     Array.from(values[0] as number[], (_, i) => sum(i)),
