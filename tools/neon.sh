@@ -16,7 +16,7 @@ addon=(-I "$modules/node-addon-api" -I "$headers/include" "-DSLAYER_ISAS=X(neon)
 
 rm -rf "$out"
 mkdir -p "$out"
-for source in kernels/*/*.cc packages/backend-cpu/native/*.cc; do
+for source in kernels/*/*.cc native/*.cc packages/backend-cpu/native/*.cc; do
   case "$source" in
   kernels/* | */table.cc) flags=("${kernel[@]}") ;;
   *) flags=("${addon[@]}") ;;

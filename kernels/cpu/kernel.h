@@ -7,55 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string>
-#include <vector>
+
+#include "../../native/call.h"
 
 namespace slayer {
-
-enum class DType : uint8_t { f32, bf16, i32 };
-
-// A number stored in bf16: the upper half of an f32. Kernels compute in f32; isa.h loads and stores it as such.
-struct Bf16 {
-  uint16_t bits;
-};
-
-// A contiguous row-major tensor in memory. Data need be aligned to its element only.
-struct Operand {
-  void* data = nullptr;
-  DType dtype = DType::f32;
-  std::vector<int64_t> shape;
-
-  float* f32() const { return static_cast<float*>(data); }
-  Bf16* bf16() const { return static_cast<Bf16*>(data); }
-  int32_t* i32() const { return static_cast<int32_t*>(data); }
-  // f(float*) or f(Bf16*): for operands that may be stored either way.
-  template <class F>
-  __attribute__((always_inline)) void with_floats(F f) const {
-    if (dtype == DType::bf16) f(bf16());
-    else f(f32());
-  }
-  // Number of elements.
-  __attribute__((always_inline)) int64_t size() const {
-    int64_t n = 1;
-    for (int64_t d : shape) n *= d;
-    return n;
-  }
-  // The last extent; a tensor [..., D] seen as the matrix [rows, columns].
-  __attribute__((always_inline)) int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
-  __attribute__((always_inline)) int64_t rows() const { return size() / columns(); }
-};
-
-// One op of a plan with its memory bound. Attribute names are those of packages/tensor/src/ops; booleans are 0 or 1.
-struct Call {
-  std::vector<Operand> in;
-  std::vector<Operand> out;
-  std::vector<std::pair<std::string, double>> attrs;
-
-  __attribute__((always_inline)) double attr(const char* name, double otherwise = 0) const {
-    for (const auto& [key, value] : attrs) if (key == name) return value;
-    return otherwise;
-  }
-};
 
 // A reference to something callable as void(int64_t task, int thread); does not own it.
 class TaskRef {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "../../../native/read_plan.h"
 #include "native_buffer.h"
-#include "read_plan.h"
 #include "session.h"
 #include "tables.h"
 #include "thread_pool.h"

@@ -4,7 +4,7 @@
 #include <new>
 #include <string>
 
-#include "read_plan.h"
+#include "../../../native/read_plan.h"
 
 namespace slayer {
 
@@ -14,14 +14,14 @@ Napi::Function NativeBuffer::define(Napi::Env env) {
                       InstanceMethod<&NativeBuffer::free>("free")});
 }
 
-NativeBuffer::NativeBuffer(const Napi::CallbackInfo& info) : ObjectWrap(info), block_(std::make_shared<Block>()) {
-  block_->bytes = read_size(info[0], "bytes");
+NativeBuffer::NativeBuffer(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  const size_t bytes = read_size(info[0], "bytes");
   try {
-    block_->memory = Memory(block_->bytes);
+    block_ = std::make_shared<HostBlock>(bytes);
   } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(info.Env(), "no memory for " + std::to_string(block_->bytes) + " bytes");
+    throw Napi::Error::New(info.Env(), "no memory for " + std::to_string(bytes) + " bytes");
   }
-  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(block_->bytes));
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(bytes));
 }
 
 void NativeBuffer::write(const Napi::CallbackInfo& info) {
@@ -50,9 +50,8 @@ std::byte* NativeBuffer::range(Napi::Env env, size_t offset, size_t bytes) const
 }
 
 void NativeBuffer::release(Napi::Env env) {
-  if (block_->freed) return;
-  block_->freed = true;
-  if (block_->runs == 0) block_->memory = Memory();
+  if (!block_ || block_->freed) return;
+  block_->free();
   Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(block_->bytes));
 }
 

@@ -5,7 +5,8 @@
 
 #include <memory>
 
-#include "plan.h"
+#include "../../../native/block.h"
+#include "memory.h"
 
 namespace slayer {
 
@@ -17,9 +18,16 @@ class NativeBuffer : public Napi::ObjectWrap<NativeBuffer> {
   explicit NativeBuffer(const Napi::CallbackInfo& info);
   void Finalize(Napi::Env env) override { release(env); }
 
-  const std::shared_ptr<Block>& block() const { return block_; }
+  std::shared_ptr<Block> block() const { return block_; }
 
  private:
+  struct HostBlock final : Block {
+    explicit HostBlock(size_t size) : Block(size), memory(size) {}
+    void* address() const override { return memory.data(); }
+    void release() override { memory = Memory(); }
+    Memory memory;
+  };
+
   // write(offset, bytes: Uint8Array), read(offset, bytes): Uint8Array, free(). Offsets are checked.
   void write(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
@@ -28,7 +36,7 @@ class NativeBuffer : public Napi::ObjectWrap<NativeBuffer> {
   std::byte* range(Napi::Env env, size_t offset, size_t bytes) const;
   void release(Napi::Env env);
 
-  std::shared_ptr<Block> block_;
+  std::shared_ptr<HostBlock> block_;
 };
 
 }  // namespace slayer

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "native_buffer.h"
-#include "read_plan.h"
 
 namespace slayer {
 
@@ -22,17 +21,14 @@ Session::Session(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     if (isa.name == name) isa_ = isa;
   }
   if (isa_.name.empty()) throw Napi::Error::New(env, "this processor has no instruction set '" + name + "'");
+  std::shared_ptr<ThreadPool> pool;
   try {
-    const int threads = info[1].As<Napi::Number>().Int32Value();
-    runner_ = std::make_unique<Runner>(threads, [this](Job* job) { queue_.BlockingCall(job); });
+    pool = std::make_shared<ThreadPool>(info[1].As<Napi::Number>().Int32Value());
   } catch (const std::system_error& error) {
     throw Napi::Error::New(env, std::string("cannot start threads: ") + error.what());
   }
-  queue_ = Queue::New(env, "slayer run", 0, 1, this);
-  queue_.Unref(env);
-  // When the environment ends (process.exit, a worker's end), hooks run last first: the threads are joined before the queue
-  // and the memory they use go.
-  napi_add_env_cleanup_hook(env, end_with_environment, this);
+  pool_ = pool.get();
+  jobs_.emplace(env, [pool = std::move(pool)] {});
 }
 
 Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
@@ -41,63 +37,36 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < buffers.Length(); i++) {
     plan->blocks.push_back(NativeBuffer::Unwrap(buffers.Get(i).As<Napi::Object>())->block());
   }
-  plan->steps = read_steps(info[0].As<Napi::Array>(), plan->blocks, isa_);
+  const auto steps = info[0].As<Napi::Array>();
+  plan->steps.reserve(steps.Length());
+  read_calls(steps, plan->blocks, [&](uint32_t, Call call) {
+    const KernelFunction kernel = isa_.find(call.op);
+    if (kernel == nullptr) throw std::runtime_error("there is no kernel for it");
+    plan->steps.push_back({kernel, std::move(call)});
+  });
   auto* const held = new std::shared_ptr<const BoundPlan>(std::move(plan));
   return Executable::New(info.Env(), held, [](Napi::Env, std::shared_ptr<const BoundPlan>* p) { delete p; });
 }
 
 Napi::Value Session::run(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (!runner_) throw Napi::Error::New(env, "the session is closed");
-  auto job = std::make_shared<Job>();
-  job->id = next_id_++;
-  job->plan = *info[0].As<Executable>().Data();
-  for (const auto& block : job->plan->blocks) {
-    if (block->freed) throw Napi::Error::New(env, "a buffer of this executable was freed");
-  }
-  for (const auto& block : job->plan->blocks) block->runs++;
-  if (pending_.empty()) {
-    queue_.Ref(env);
-    Ref();
-  }
-  pending_[job->id] = {job, Napi::Persistent(info[1].As<Napi::Function>())};
-  runner_->submit(job);
-  return Napi::Number::New(env, job->id);
+  const std::shared_ptr<const BoundPlan> plan = *info[0].As<Executable>().Data();
+  const auto work = [plan, pool = pool_](const std::atomic<bool>& cancelled) {
+    for (size_t i = 0; i < plan->steps.size(); i++) {
+      if (cancelled) return Job::Outcome::cancelled;
+      const BoundStep& step = plan->steps[i];
+      try {
+        step.kernel(step.call, *pool);
+      } catch (const std::exception& error) {
+        throw std::runtime_error("step " + std::to_string(i) + ", " + step.call.op + ": " + error.what());
+      }
+    }
+    return Job::Outcome::done;
+  };
+  return jobs_->submit(info.Env(), work, plan->blocks, info[1].As<Napi::Function>(), {info.This().As<Napi::Object>()});
 }
 
-void Session::cancel(const Napi::CallbackInfo& info) {
-  const auto found = pending_.find(info[0].As<Napi::Number>().Uint32Value());
-  if (found != pending_.end()) found->second.job->cancelled = true;
-}
+void Session::cancel(const Napi::CallbackInfo& info) { jobs_->cancel(info[0].As<Napi::Number>().Uint32Value()); }
 
-void Session::close(const Napi::CallbackInfo& info) { shut(info.Env()); }
-
-void Session::deliver(Napi::Env env, Napi::Function, Session* session, Job* job) {
-  if (env != nullptr) session->finish(env, job);
-}
-
-void Session::finish(Napi::Env env, Job* job) {
-  const auto node = pending_.extract(job->id);
-  const Pending& pending = node.mapped();
-  for (const auto& block : job->plan->blocks) {
-    if (--block->runs == 0 && block->freed) block->memory = Memory();
-  }
-  if (pending_.empty()) {
-    queue_.Unref(env);
-    Unref();
-  }
-  static constexpr const char* kOutcomes[] = {"done", "cancelled", "failed"};
-  const auto outcome = Napi::String::New(env, kOutcomes[static_cast<int>(job->outcome)]);
-  pending.done.Call({outcome, Napi::String::New(env, job->message)});
-}
-
-void Session::end_with_environment(void* session) { static_cast<Session*>(session)->runner_.reset(); }
-
-void Session::shut(Napi::Env env) {
-  if (!runner_) return;
-  runner_.reset();
-  napi_remove_env_cleanup_hook(env, end_with_environment, this);
-  queue_.Release();
-}
+void Session::close(const Napi::CallbackInfo&) { jobs_->close(); }
 
 }  // namespace slayer

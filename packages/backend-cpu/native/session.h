@@ -3,11 +3,13 @@
 
 #include <napi.h>
 
-#include <map>
 #include <memory>
+#include <optional>
 
-#include "runner.h"
+#include "../../../native/jobs.h"
+#include "plan.h"
 #include "tables.h"
+#include "thread_pool.h"
 
 namespace slayer {
 
@@ -17,38 +19,25 @@ class Session : public Napi::ObjectWrap<Session> {
 
   // Throws an Error if the instruction set is not there or no more threads are to be had.
   explicit Session(const Napi::CallbackInfo& info);
-  void Finalize(Napi::Env env) override { shut(env); }
+  void Finalize(Napi::Env) override {
+    if (jobs_) jobs_->close();
+  }
 
  private:
   using Executable = Napi::External<std::shared_ptr<const BoundPlan>>;
 
-  // A job that has been submitted and not reported yet; main thread only.
-  struct Pending {
-    std::shared_ptr<Job> job;
-    Napi::FunctionReference done;
-  };
-
-  // prepare(steps, buffers): executable; see read_plan.h.
+  // prepare(steps, buffers): executable; see native/read_plan.h.
   Napi::Value prepare(const Napi::CallbackInfo& info);
-  // run(executable, done): id; done(outcome: "done" | "cancelled" | "failed", message) comes later, from the event loop.
+  // run(executable, done): id; see native/jobs.h.
   Napi::Value run(const Napi::CallbackInfo& info);
   // cancel(id): the job ends before its next step, if it has not ended yet.
   void cancel(const Napi::CallbackInfo& info);
   // close(): joins the threads. Jobs that have not been reported never are.
   void close(const Napi::CallbackInfo& info);
 
-  static void deliver(Napi::Env env, Napi::Function, Session* session, Job* job);
-  void finish(Napi::Env env, Job* job);
-  static void end_with_environment(void* session);
-  void shut(Napi::Env env);
-
-  using Queue = Napi::TypedThreadSafeFunction<Session, Job, deliver>;
-
   Isa isa_;
-  std::unique_ptr<Runner> runner_;
-  Queue queue_;  // from the runner's thread to the event loop, which it keeps alive while jobs are pending
-  std::map<uint32_t, Pending> pending_;
-  uint32_t next_id_ = 0;
+  ThreadPool* pool_ = nullptr;  // of the jobs' thread, with which it ends
+  std::optional<Jobs> jobs_;
 };
 
 }  // namespace slayer

@@ -1,6 +1,5 @@
 import { cpus, totalmem } from "node:os";
-import { type Backend, BackendError, type Buffer, type Executable } from "@slayer/tensor";
-import { flatten } from "./bind.js";
+import { type Backend, BackendError, type Buffer, type Executable, flattenPlan } from "@slayer/tensor";
 import { loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CpuOptions, isaFrom, threadsFrom } from "./options.js";
 import { supports } from "./supports.js";
@@ -87,7 +86,7 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
         const answer = supports(step, isa);
         if (answer !== true) throw new BackendError(`cpu: step ${i}: ${answer}`);
       }
-      const { steps, buffers: used } = flatten(plan, bindings);
+      const { steps, buffers: used } = flattenPlan(plan, bindings, "cpu");
       return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
     },
     async run(executable, signal) {

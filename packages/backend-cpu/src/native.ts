@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import type { FlatStep } from "@slayer/tensor";
 
 /** The addon's interface; native/addon.cc implements it. */
 export interface NativeAddon {
@@ -19,28 +20,13 @@ export interface NativeBuffer {
   free(): void;
 }
 
-export interface NativeOperand {
-  /** Index into the buffers that `prepare` is given. */
-  readonly buffer: number;
-  readonly offset: number;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
-export interface NativeStep {
-  readonly op: string;
-  readonly attrs: Readonly<Record<string, number | boolean>>;
-  readonly inputs: readonly NativeOperand[];
-  readonly outputs: readonly NativeOperand[];
-}
-
 declare const executable: unique symbol;
 export interface NativeExecutable {
   readonly [executable]: true;
 }
 
 export interface NativeSession {
-  prepare(steps: readonly NativeStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
+  prepare(steps: readonly FlatStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
   /** Queues a run and returns its number; `done` is called from the event loop when it has ended. */
   run(what: NativeExecutable, done: (outcome: "done" | "cancelled" | "failed", message: string) => void): number;
   /** The run ends before its next step. */

@@ -5,24 +5,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "../../../kernels/cuda/args.h"
+#include "../../../native/runner.h"
 #include "launch.h"
 
 namespace slayer::cuda {
 
 // What the device cannot do. The code is for programs: see src/errors.ts.
-class DeviceError : public std::runtime_error {
- public:
-  DeviceError(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
-  const char* code() const { return code_; }
-
- private:
-  const char* code_;
-};
+using DeviceError = CodedError;
 
 // Launches made ready to be run again and again.
 class Prepared {

@@ -1,6 +1,5 @@
 #include "native_buffer.h"
 
-#include "read_plan.h"
 #include "session.h"
 
 namespace slayer::cuda {
@@ -13,15 +12,12 @@ NativeBuffer::NativeBuffer(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Session* const session = Session::Unwrap(info[0].As<Napi::Object>());
   const size_t bytes = read_size(info[1], "bytes");
   try {
-    block_ = std::make_shared<Block>(session->device(), bytes);
+    block_ = std::make_shared<DeviceBlock>(session->device(), bytes);
   } catch (const DeviceError& error) {
-    throw_device_error(info.Env(), error);
+    throw_coded(info.Env(), error);
   }
 }
 
-void NativeBuffer::free(const Napi::CallbackInfo&) {
-  block_->freed = true;
-  if (block_->jobs == 0) block_->release();
-}
+void NativeBuffer::free(const Napi::CallbackInfo&) { block_->free(); }
 
 }  // namespace slayer::cuda

@@ -16,13 +16,13 @@ class NativeBuffer : public Napi::ObjectWrap<NativeBuffer> {
   // Throws an Error with a `code` if there is not enough memory.
   explicit NativeBuffer(const Napi::CallbackInfo& info);
 
-  const std::shared_ptr<Block>& block() const { return block_; }
+  const std::shared_ptr<DeviceBlock>& block() const { return block_; }
 
  private:
   // free(): at once, or at the end of the jobs that use it.
   void free(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<Block> block_;
+  std::shared_ptr<DeviceBlock> block_;
 };
 
 }  // namespace slayer::cuda

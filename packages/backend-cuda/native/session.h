@@ -3,17 +3,13 @@
 
 #include <napi.h>
 
-#include <map>
 #include <memory>
-#include <vector>
+#include <optional>
 
+#include "../../../native/jobs.h"
 #include "plan.h"
-#include "runner.h"
 
 namespace slayer::cuda {
-
-// Throws it in JavaScript, as an Error whose `code` is the error's.
-[[noreturn]] void throw_device_error(Napi::Env env, const DeviceError& error);
 
 class Session : public Napi::ObjectWrap<Session> {
  public:
@@ -21,30 +17,22 @@ class Session : public Napi::ObjectWrap<Session> {
 
   // Throws an Error with a `code` if the device cannot be used.
   explicit Session(const Napi::CallbackInfo& info);
-  void Finalize(Napi::Env env) override { shut(env); }
+  void Finalize(Napi::Env) override {
+    if (jobs_) jobs_->close();
+  }
 
   const std::shared_ptr<Device>& device() const { return device_; }
 
  private:
   using Executable = Napi::External<std::shared_ptr<BoundPlan>>;
-  using Blocks = std::vector<std::shared_ptr<Block>>;
-
-  // A job that has been submitted and not reported yet; main thread only.
-  struct Pending {
-    std::shared_ptr<Job> job;
-    Blocks blocks;
-    Napi::FunctionReference done;
-    Napi::ObjectReference held;  // the array that a copy reads or fills
-  };
 
   // describe(): {name, totalBytes}
   Napi::Value describe(const Napi::CallbackInfo& info);
   // supports(step): "" or why there is no kernel for it.
   Napi::Value supports(const Napi::CallbackInfo& info);
-  // prepare(steps, buffers): executable; see read_plan.h.
+  // prepare(steps, buffers): executable; see native/read_plan.h.
   Napi::Value prepare(const Napi::CallbackInfo& info);
-  // run(executable, done), write(buffer, offset, bytes, done), read(buffer, offset, bytes, done): id. done(outcome: "done" |
-  // "cancelled" | "failed", message) comes later, from the event loop.
+  // run(executable, done), write(buffer, offset, bytes, done), read(buffer, offset, bytes, done): id; see native/jobs.h.
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
@@ -53,21 +41,10 @@ class Session : public Napi::ObjectWrap<Session> {
   // close(): joins the thread. Jobs that have not been reported never are.
   void close(const Napi::CallbackInfo& info);
 
-  Napi::Value submit(Napi::Env env, std::function<Job::Outcome(const std::atomic<bool>&)> work, Blocks blocks, Napi::Function done,
-                     Napi::Object held);
   Napi::Value copy(const Napi::CallbackInfo& info, bool to_device);
-  static void deliver(Napi::Env env, Napi::Function, Session* session, Job* job);
-  void finish(Napi::Env env, Job* job);
-  static void end_with_environment(void* session);
-  void shut(Napi::Env env);
-
-  using Queue = Napi::TypedThreadSafeFunction<Session, Job, deliver>;
 
   std::shared_ptr<Device> device_;
-  std::unique_ptr<Runner> runner_;
-  Queue queue_;  // from the runner's thread to the event loop, which it keeps alive while jobs are pending
-  std::map<uint32_t, Pending> pending_;
-  uint32_t next_id_ = 0;
+  std::optional<Jobs> jobs_;
 };
 
 }  // namespace slayer::cuda

@@ -1,5 +1,4 @@
-import { type Backend, BackendError, type Buffer, type Executable } from "@slayer/tensor";
-import { flatten } from "./bind.js";
+import { type Backend, BackendError, type Buffer, type Executable, flattenPlan } from "@slayer/tensor";
 import { attempt } from "./errors.js";
 import { type Done, loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CudaOptions, deviceFrom } from "./options.js";
@@ -111,7 +110,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
 
     async prepare(plan, bindings): Promise<CudaExecutable> {
       checkOpen();
-      const { steps, buffers: used } = flatten(plan, bindings);
+      const { steps, buffers: used } = flattenPlan(plan, bindings, "cuda");
       return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
     },
     run: (executable, signal) => finished((done) => session.run((executable as CudaExecutable).native, done), signal),

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import type { FlatStep, Kernel } from "@slayer/tensor";
 import { CudaUnavailableError } from "./errors.js";
 
 /** The addon's interface; native/addon.cc implements it. */
@@ -15,24 +16,6 @@ export interface NativeBuffer {
   free(): void;
 }
 
-export interface NativeOperand {
-  /** Index into the buffers that `prepare` is given. */
-  readonly buffer: number;
-  readonly offset: number;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
-/** What `supports` asks about: operands without a place. */
-export interface NativeKernel<Operand = Pick<NativeOperand, "dtype" | "shape">> {
-  readonly op: string;
-  readonly attrs: Readonly<Record<string, number | boolean>>;
-  readonly inputs: readonly Operand[];
-  readonly outputs: readonly Operand[];
-}
-
-export type NativeStep = NativeKernel<NativeOperand>;
-
 declare const executable: unique symbol;
 export interface NativeExecutable {
   readonly [executable]: true;
@@ -43,8 +26,8 @@ export type Done = (outcome: "done" | "cancelled" | "failed", message: string) =
 export interface NativeSession {
   describe(): { readonly name: string; readonly totalBytes: number };
   /** "", or in words why there is no kernel. */
-  supports(kernel: NativeKernel): string;
-  prepare(steps: readonly NativeStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
+  supports(kernel: Kernel): string;
+  prepare(steps: readonly FlatStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
   /** Each queues a job and returns its number; `done` is called from the event loop when it has ended. */
   run(what: NativeExecutable, done: Done): number;
   write(buffer: NativeBuffer, offset: number, bytes: Uint8Array, done: Done): number;

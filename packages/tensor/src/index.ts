@@ -19,6 +19,7 @@ export {
   type FloatDType,
   type TypedArray,
 } from "./dtype.js";
+export { flattenPlan, type FlatOperand, type FlatPlan, type FlatStep } from "./flat-plan.js";
 export { Graph, type Node, type Role, type Tensor } from "./graph.js";
 export { type Attrs, type Cost, type View } from "./op.js";
 export { add } from "./ops/add.js";

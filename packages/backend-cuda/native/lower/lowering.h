@@ -3,15 +3,21 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <tuple>
+#include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../../../../kernels/cuda/args.h"
-#include "../call.h"
+#include "../../../../native/call.h"
 #include "../launch.h"
 
 namespace slayer::cuda {
+
+// There is no kernel for a call; the message says why.
+class Unsupported : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 constexpr uint32_t kThreads = 256;
 

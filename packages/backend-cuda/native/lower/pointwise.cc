@@ -26,7 +26,7 @@ void fill(Lowering& lowering, const Operand& y, const void* from, float value) {
   require(is_float(y), "it is computed in f32 and bf16 only");
   Pointwise args{};
   args.a = from;
-  args.y = y.data();
+  args.y = y.data;
   args.n = y.size();
   args.value = value;
   args.wide = wide(args.n, 8, {&y});
@@ -38,9 +38,9 @@ void fill(Lowering& lowering, const Operand& y, const void* from, float value) {
 void lower_add(const Call& call, Lowering& lowering) {
   same_type(call);
   Pointwise args{};
-  args.a = call.in[0].data();
-  args.b = call.in[1].data();
-  args.y = call.out[0].data();
+  args.a = call.in[0].data;
+  args.b = call.in[1].data;
+  args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
   launch(lowering, kernel_for("add", {call.in[0].dtype}), args);
@@ -48,9 +48,9 @@ void lower_add(const Call& call, Lowering& lowering) {
 
 void lower_add_bias(const Call& call, Lowering& lowering) {
   Pointwise args{};
-  args.a = call.in[0].data();
-  args.b = call.in[1].data();
-  args.y = call.out[0].data();
+  args.a = call.in[0].data;
+  args.b = call.in[1].data;
+  args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.columns = call.in[1].size();
   args.wide = wide(args.n, args.columns, {&call.in[0], &call.in[1], &call.out[0]});
@@ -60,9 +60,9 @@ void lower_add_bias(const Call& call, Lowering& lowering) {
 void lower_swiglu(const Call& call, Lowering& lowering) {
   same_type(call);
   Pointwise args{};
-  args.a = call.in[0].data();
-  args.b = call.in[1].data();
-  args.y = call.out[0].data();
+  args.a = call.in[0].data;
+  args.b = call.in[1].data;
+  args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
   launch(lowering, kernel_for("swiglu", {call.in[0].dtype}), args);
@@ -71,11 +71,11 @@ void lower_swiglu(const Call& call, Lowering& lowering) {
 void lower_swiglu_backward(const Call& call, Lowering& lowering) {
   same_type(call);
   Pointwise args{};
-  args.a = call.in[0].data();
-  args.b = call.in[1].data();
-  args.c = call.in[2].data();
-  args.y = call.out[0].data();
-  args.z = call.out[1].data();
+  args.a = call.in[0].data;
+  args.b = call.in[1].data;
+  args.c = call.in[2].data;
+  args.y = call.out[0].data;
+  args.z = call.out[1].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.in[2], &call.out[0], &call.out[1]});
   launch(lowering, kernel_for("swiglu_backward", {call.in[0].dtype}), args);
@@ -87,15 +87,15 @@ void lower_fill(const Call& call, Lowering& lowering) {
 
 void lower_broadcast(const Call& call, Lowering& lowering) {
   require(call.in[0].dtype == call.out[0].dtype, "its operands have different types");
-  fill(lowering, call.out[0], call.in[0].data(), 0);
+  fill(lowering, call.out[0], call.in[0].data, 0);
 }
 
 void lower_clear(const Call& call, Lowering& lowering) { fill(lowering, call.in[0], nullptr, 0); }
 
 void lower_accumulate(const Call& call, Lowering& lowering) {
   Pointwise args{};
-  args.a = call.in[1].data();
-  args.y = call.in[0].data();
+  args.a = call.in[1].data;
+  args.y = call.in[0].data;
   args.n = call.in[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
   require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
@@ -104,8 +104,8 @@ void lower_accumulate(const Call& call, Lowering& lowering) {
 
 void lower_copy(const Call& call, Lowering& lowering) {
   Pointwise args{};
-  args.a = call.in[1].data();
-  args.y = call.in[0].data();
+  args.a = call.in[1].data;
+  args.y = call.in[0].data;
   args.n = call.in[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
   require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
@@ -117,8 +117,8 @@ void lower_cache_write(const Call& call, Lowering& lowering) {
   const Operand& x = call.in[1];
   require(is_float(cache) && cache.dtype == x.dtype, "cache and rows have different types");
   CacheWrite args{};
-  args.cache = cache.data();
-  args.x = x.data();
+  args.cache = cache.data;
+  args.x = x.data;
   args.offset = call.in[2].as<int32_t>();
   args.T = x.shape.at(1);
   args.S = cache.shape.at(1);

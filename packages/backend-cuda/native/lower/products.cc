@@ -61,10 +61,10 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
 
 void lower_matmul(const Call& call, Lowering& lowering) {
   const auto matrix = [](const Operand& x, bool transposed) {
-    return Matrix{x.data(), x.dtype, x.rows(), x.columns(), transposed};
+    return Matrix{x.data, x.dtype, x.rows(), x.columns(), transposed};
   };
   multiply(lowering, matrix(call.in[0], call.attr("transposeA") != 0), matrix(call.in[1], call.attr("transposeB") != 0),
-           call.out[0].data(), call.out[0].dtype);
+           call.out[0].data, call.out[0].dtype);
 }
 
 namespace {
@@ -81,7 +81,7 @@ void for_panels(Lowering& lowering, const Operand& h, const Operand& w, F body) 
   for (int64_t first = 0; first < N; first += panel) {
     const int64_t rows = std::min(panel, N - first);
     const Matrix left{h.as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(h.dtype)), h.dtype, rows, D, false};
-    multiply(lowering, left, {w.data(), w.dtype, V, D, true}, logits, DType::f32);
+    multiply(lowering, left, {w.data, w.dtype, V, D, true}, logits, DType::f32);
     body(first, rows, logits, left);
   }
 }
@@ -128,9 +128,9 @@ void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
     const auto g = [&](bool transposed) { return Matrix{gradient, h.dtype, rows, V, transposed}; };
     if (dh != nullptr) {
       std::byte* const at = dh->as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(dh->dtype));
-      multiply(lowering, g(false), {w.data(), w.dtype, V, D, false}, at, dh->dtype);
+      multiply(lowering, g(false), {w.data, w.dtype, V, D, false}, at, dh->dtype);
     }
-    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data(), DType::f32, first > 0);
+    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data, DType::f32, first > 0);
   });
 }
 

@@ -36,7 +36,7 @@ void sum_columns(Lowering& lowering, const std::string& kernel, ColumnSums args,
   const int64_t used = tiles(args.rows, args.rows_per_chunk);
   args.partial = lowering.workspace<float>(used * args.columns);
   lowering.launch(kernel, {grid_of(blocks), static_cast<uint32_t>(used)}, {kThreads}, args);
-  const ColumnTotals totals{args.partial, y.data(), args.columns, static_cast<int32_t>(used)};
+  const ColumnTotals totals{args.partial, y.data, args.columns, static_cast<int32_t>(used)};
   lowering.launch(kernel_for("add_chunks", {y.dtype}), {grid_of(blocks)}, {kThreads}, totals);
 }
 
@@ -45,7 +45,7 @@ void reduce(const Call& call, Lowering& lowering, bool squares) {
   const Operand& y = call.out[0];
   require(is_float(x) && is_float(y), "it is computed in f32 and bf16 only");
   const auto blocks = static_cast<int32_t>(std::clamp<int64_t>(tiles(x.size(), 16 * kThreads), 1, 1024));
-  const Reduction args{x.data(), lowering.workspace<double>(blocks), y.data(), x.size(), blocks, squares};
+  const Reduction args{x.data, lowering.workspace<double>(blocks), y.data, x.size(), blocks, squares};
   lowering.launch(kernel_for("reduce", {x.dtype}), {static_cast<uint32_t>(blocks)}, {kThreads}, args, kThreads * sizeof(double));
   lowering.launch(kernel_for("reduce_blocks", {y.dtype}), {1}, {32}, args);
 }
@@ -56,9 +56,9 @@ void lower_rmsnorm(const Call& call, Lowering& lowering) {
   const auto& [x, w] = std::tie(call.in[0], call.in[1]);
   require(call.out[1].dtype == DType::f32, "r is f32 only");
   RowNorm args{};
-  args.x = x.data();
-  args.w = w.data();
-  args.y = call.out[0].data();
+  args.x = x.data;
+  args.w = w.data;
+  args.y = call.out[0].data;
   args.r = call.out[1].as<float>();
   args.columns = x.columns();
   args.eps = static_cast<float>(call.attr("eps"));
@@ -71,10 +71,10 @@ void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) {
   const auto& [dy, x, w] = std::tie(call.in[0], call.in[1], call.in[2]);
   require(dy.dtype == x.dtype && call.in[3].dtype == DType::f32, "dy and x have different types, or r is not f32");
   RowNorm args{};
-  args.dy = dy.data();
-  args.x = x.data();
-  args.w = w.data();
-  args.y = call.out[0].data();
+  args.dy = dy.data;
+  args.x = x.data;
+  args.w = w.data;
+  args.y = call.out[0].data;
   args.r = call.in[3].as<float>();
   args.columns = x.columns();
   args.wide = wide(args.columns, {&dy, &x, &w, &call.out[0]});
@@ -86,8 +86,8 @@ void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
   const auto& [dy, x, r] = std::tie(call.in[0], call.in[1], call.in[2]);
   require(dy.dtype == x.dtype && r.dtype == DType::f32, "dy and x have different types, or r is not f32");
   ColumnSums args{};
-  args.dy = dy.data();
-  args.x = x.data();
+  args.dy = dy.data;
+  args.x = x.data;
   args.r = r.as<float>();
   args.rows = x.rows();
   args.columns = x.columns();
@@ -97,7 +97,7 @@ void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
 void lower_sum_rows(const Call& call, Lowering& lowering) {
   const Operand& x = call.in[0];
   ColumnSums args{};
-  args.x = x.data();
+  args.x = x.data;
   args.rows = x.rows();
   args.columns = x.columns();
   require(is_float(x), "it is computed in f32 and bf16 only");
@@ -112,10 +112,10 @@ void lower_rope(const Call& call, Lowering& lowering) {
   const auto& [x, positions, frequencies] = std::tie(call.in[0], call.in[1], call.in[2]);
   require(frequencies.dtype == DType::f32, "the frequencies are f32 only");
   Rope args{};
-  args.x = x.data();
+  args.x = x.data;
   args.positions = positions.as<int32_t>();
   args.frequencies = frequencies.as<float>();
-  args.y = call.out[0].data();
+  args.y = call.out[0].data;
   args.tokens = positions.size();
   args.width = static_cast<int32_t>(x.columns());
   args.half = static_cast<int32_t>(frequencies.size());
@@ -127,9 +127,9 @@ void lower_embedding(const Call& call, Lowering& lowering) {
   const auto& [table, ids] = std::tie(call.in[0], call.in[1]);
   require(is_float(table), "it is computed in f32 and bf16 only");
   Embedding args{};
-  args.table = table.data();
+  args.table = table.data;
   args.ids = ids.as<int32_t>();
-  args.y = call.out[0].data();
+  args.y = call.out[0].data;
   args.positions = ids.size();
   args.columns = table.columns();
   args.rows = static_cast<int32_t>(table.rows());
@@ -142,9 +142,9 @@ void lower_embedding_backward(const Call& call, Lowering& lowering) {
   const auto& [dy, ids] = std::tie(call.in[0], call.in[1]);
   require(call.out[0].dtype == DType::f32, "a table's gradient is f32 only");
   Embedding args{};
-  args.table = dy.data();
+  args.table = dy.data;
   args.ids = ids.as<int32_t>();
-  args.y = call.out[0].data();
+  args.y = call.out[0].data;
   args.positions = ids.size();
   args.columns = dy.columns();
   args.rows = static_cast<int32_t>(call.out[0].rows());
@@ -161,8 +161,8 @@ void lower_clip_factor(const Call& call, Lowering& lowering) {
 void lower_adamw(const Call& call, Lowering& lowering) {
   for (int i : {0, 2, 3, 4, 5}) require(call.in.at(i).dtype == DType::f32, "parameters and moments are f32 only");
   Adamw args{};
-  args.p = call.in[0].data();
-  args.g = call.in[1].data();
+  args.p = call.in[0].data;
+  args.g = call.in[1].data;
   args.m = call.in[2].as<float>();
   args.v = call.in[3].as<float>();
   args.factor = call.in[4].as<float>();

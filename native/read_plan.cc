@@ -3,28 +3,26 @@
 #include <cmath>
 #include <string>
 
-namespace slayer::cuda {
+namespace slayer {
 
 namespace {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
-constexpr uint64_t kAnyAddress = 1 << 20;
+constexpr uintptr_t kAnyAddress = 1 << 20;
 
 DType read_dtype(Napi::Value value) {
   const std::string name = value.ToString();
-  if (name == "f32") return DType::f32;
-  if (name == "bf16") return DType::bf16;
-  if (name == "i32") return DType::i32;
+  for (DType dtype : {DType::f32, DType::bf16, DType::i32}) if (name == name_of(dtype)) return dtype;
   throw Napi::Error::New(value.Env(), "there are no kernels for " + name);
 }
 
-Operand read_operand(Napi::Object source, const std::vector<std::shared_ptr<Block>>& blocks) {
+Operand read_operand(Napi::Object source, const Blocks& blocks) {
   const Napi::Env env = source.Env();
   Operand operand;
   operand.dtype = read_dtype(source.Get("dtype"));
+  operand.data = reinterpret_cast<void*>(kAnyAddress);
   const size_t element = bytes_of(operand.dtype);
   size_t available = static_cast<size_t>(kMaxSafeInteger) / element;
-  operand.address = kAnyAddress;
   size_t offset = 0;
   size_t bytes = 0;
   if (source.Has("buffer")) {
@@ -36,7 +34,7 @@ Operand read_operand(Napi::Object source, const std::vector<std::shared_ptr<Bloc
       throw Napi::Error::New(env, "offset " + std::to_string(offset) + " is no multiple of " + std::to_string(element));
     }
     available = offset > bytes ? 0 : (bytes - offset) / element;
-    operand.address = block.address + offset;
+    operand.data = static_cast<std::byte*>(block.address()) + offset;
   }
   const auto shape = source.Get("shape").As<Napi::Array>();
   size_t elements = 1;
@@ -55,7 +53,7 @@ Operand read_operand(Napi::Object source, const std::vector<std::shared_ptr<Bloc
   return operand;
 }
 
-std::vector<Operand> read_operands(Napi::Array source, const char* kind, const std::vector<std::shared_ptr<Block>>& blocks) {
+std::vector<Operand> read_operands(Napi::Array source, const char* kind, const Blocks& blocks) {
   std::vector<Operand> operands;
   for (uint32_t i = 0; i < source.Length(); i++) {
     try {
@@ -78,34 +76,18 @@ size_t read_size(Napi::Value value, const char* what) {
   return static_cast<size_t>(number);
 }
 
-Call read_call(Napi::Object source, const std::vector<std::shared_ptr<Block>>& blocks) {
+Call read_call(Napi::Object step, const Blocks& blocks) {
   Call call;
-  call.op = source.Get("op").As<Napi::String>().Utf8Value();
-  const auto attrs = source.Get("attrs").As<Napi::Object>();
+  call.op = step.Get("op").As<Napi::String>().Utf8Value();
+  const auto attrs = step.Get("attrs").As<Napi::Object>();
   const Napi::Array names = attrs.GetPropertyNames();
   for (uint32_t i = 0; i < names.Length(); i++) {
     const std::string name = names.Get(i).ToString();
     call.attrs.emplace_back(name, attrs.Get(name).ToNumber().DoubleValue());
   }
-  call.in = read_operands(source.Get("inputs").As<Napi::Array>(), "input", blocks);
-  call.out = read_operands(source.Get("outputs").As<Napi::Array>(), "output", blocks);
+  call.in = read_operands(step.Get("inputs").As<Napi::Array>(), "input", blocks);
+  call.out = read_operands(step.Get("outputs").As<Napi::Array>(), "output", blocks);
   return call;
 }
 
-std::vector<Call> read_calls(Napi::Array steps, const std::vector<std::shared_ptr<Block>>& blocks) {
-  std::vector<Call> result;
-  result.reserve(steps.Length());
-  for (uint32_t i = 0; i < steps.Length(); i++) {
-    const Napi::HandleScope scope(steps.Env());  // plans are long, handles would pile up
-    const auto source = steps.Get(i).As<Napi::Object>();
-    try {
-      result.push_back(read_call(source, blocks));
-    } catch (const Napi::Error& error) {
-      const std::string op = source.Get("op").ToString();
-      throw Napi::Error::New(steps.Env(), "step " + std::to_string(i) + ", " + op + ": " + error.Message());
-    }
-  }
-  return result;
-}
-
-}  // namespace slayer::cuda
+}  // namespace slayer
