@@ -14,8 +14,8 @@ export interface Regression {
 const SLACK = 1.05;
 
 /**
- * Kernels whose quicker quarter of runs takes longer than the slower quarter did in the baseline, and 5 % more: then at least
- * three of four runs are slower than three of four were. A baseline of a machine that had a higher peak that day is lengthened
+ * Kernels whose quicker quarter of runs takes longer than the slower quarter did in the slowest round of the baseline, and 5 %
+ * more: then at least three of four runs are slower than three of four were in any. A baseline of a machine that had a higher peak that day is lengthened
  * by as much, one with a lower peak is not shortened.
  */
 export function regressions(now: Result, baseline: Result): Regression[] {

@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Backend } from "@slayer/tensor";
 import { processor, slug } from "../machine.mjs";
-import { backends } from "./backends.js";
+import { type BenchBackend, backends } from "./backends.js";
 import { regressions, unknown } from "./check.js";
 import { prepare, sample } from "./measure.js";
 import type { Peaks } from "./peaks.js";
 import { formatPeaks, formatSeconds, formatTable, resultPath, type Result, type Row, writeResult } from "./report.js";
 import { roofline } from "./roofline.js";
+import { together } from "./rounds.js";
 import { median, quantile } from "./statistics.js";
 
 const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] [--json OUT] [--check] [--save]
@@ -20,8 +21,11 @@ const USAGE = `usage: pnpm bench [--backend NAME] [--filter TEXT] [--seconds S] 
   --seconds S     sampling time per case (default: 0.3); slow cases take at least five runs
   --json OUT      also write the results to OUT, or into the folder OUT as BACKEND-CPU.json; relative to bench/
   --check         compare with this machine class' baseline; what seems slower is timed again, and exit 1 if it stays so
-  --save          make this run the baseline of this machine class; with --filter, of these cases only
+  --save          make five rounds the baseline of this machine class; with --filter, of these cases only
   --baseline FILE another baseline than bench/baselines/BACKEND-CPU-THREADS.json`;
+
+/** Times that a baseline goes over all cases, so that it holds what the machine's other work takes between them. */
+const BASELINE_ROUNDS = 5;
 
 const { values: options } = parseArgs({
   options: {
@@ -52,8 +56,11 @@ async function main(): Promise<void> {
   const peaks = await chosen.peaks();
   console.log(`${backend.name} on ${backend.capabilities.device}, ${processor()}, Node ${process.versions.node}`);
   console.log(`${formatPeaks(peaks)}\n`);
-  // A baseline's spread is to hold that of the machine over a while too, so it is sampled for longer.
-  const rows = await timeAll(backend, selected, options.save ? 3 * seconds : seconds, peaks);
+  const rounds: Row[][] = [];
+  for (let round = 0; round < (options.save ? BASELINE_ROUNDS : 1); round++) {
+    rounds.push(await timeAll(backend, selected, seconds, peaks));
+  }
+  const rows = together(rounds);
   console.log(formatTable(rows));
   console.log("\nA kernel that only writes, or whose operands stay in a cache, can exceed the peak of a copy.");
 
@@ -73,13 +80,17 @@ async function main(): Promise<void> {
     await writeResult(out, out === path ? { ...result, rows: await withOthers(rows, path) } : result);
     console.log(`\nwritten to ${out}`);
   }
-  if (baseline) await check(backend, selected, seconds, result, baseline);
+  if (baseline) await check(backend, chosen, selected, seconds, result, baseline);
   await backend.close();
 }
 
-/** Reports what is slower than in the baseline. What seems so is timed twice more: once quick enough is quick enough. */
+/**
+ * Reports what is slower than in the baseline. What seems so is timed twice more, beside the peaks of that moment: once quick
+ * enough is quick enough.
+ */
 async function check(
   backend: Backend,
+  { peaks }: BenchBackend,
   selected: readonly KernelCase[],
   seconds: number,
   result: Result,
@@ -89,8 +100,8 @@ async function check(
   for (let retry = 0; retry < 2 && slower.length > 0; retry++) {
     const suspects = new Set(slower.map(({ name }) => name));
     const again = selected.filter(({ name }) => suspects.has(name));
-    const rows = await timeAll(backend, again, seconds, result.peaks);
-    slower = regressions({ ...result, rows }, baseline);
+    const now = { ...result, peaks: await peaks() };
+    slower = regressions({ ...now, rows: await timeAll(backend, again, seconds, now.peaks) }, baseline);
   }
   for (const name of unknown(result, baseline)) console.log(`not in the baseline: ${name}`);
   for (const { name, before, now, allowed } of slower) {

@@ -9,6 +9,7 @@ import { describe, expect, it } from "vitest";
 import { prepare, sample } from "../src/measure.js";
 import { processor, slug } from "../machine.mjs";
 import { regressions, unknown } from "../src/check.js";
+import { together } from "../src/rounds.js";
 import { formatPeaks, formatTable, type Result, resultPath, type TimedRow, writeResult } from "../src/report.js";
 import { roofline } from "../src/roofline.js";
 import { median, quantile, spread } from "../src/statistics.js";
@@ -91,6 +92,14 @@ describe("check", () => {
     expect(regressions(slow, result([timed]))).toEqual([]);
     expect(regressions(result([slowed(1.5)], { bandwidth: peaks.bandwidth / 1.5 }), result([timed]))).toHaveLength(1);
     expect(regressions(result([timed], { flops: peaks.flops * 2 }), result([timed]))).toEqual([]);
+  });
+
+  it("a baseline of several rounds: the one in the middle, with the quickest first and the slowest third quartile", () => {
+    const rounds = [slowed(1.4), slowed(1), slowed(1.1)].map((row) => [row, { name: "none", unsupported: "why" }]);
+    expect(together(rounds)).toEqual([
+      { ...slowed(1.1), quartiles: [timed.quartiles[0], timed.quartiles[1] * 1.4], samples: 3 * timed.samples },
+      { name: "none", unsupported: "why" },
+    ]);
   });
 
   it("what the baseline does not know is named, and is no regression", () => {
