@@ -6,8 +6,8 @@
 //   thin    M or N ≤ kThin: the other operand is read once, in place, its rows or columns divided between the tasks;
 //   dots    M ≤ kDots, rows of both operands contiguous along k (A·Bᵀ): B is read once, in place, as in thin;
 //   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h); so with few rows of A, too;
-//   large   A and B are packed once by all threads together, a slab of k at a time, then C is divided into blocks that are
-//           computed from the packed slab.
+//   large   B is packed once by all threads together, a slab of k at a time, and A likewise where several tasks read it; then C
+//           is divided into blocks that are computed from the packed slab.
 // An element of C is computed by one task, in an order of summation that depends on K (and, between thin and the others, on
 // the shape) alone: results are the same bits for any number of threads.
 #include "gemm.h"
@@ -105,14 +105,17 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
   const auto floats = [&](int slot, int64_t n) {
     return static_cast<float*>(pool.scratch(0, slot, static_cast<size_t>(n) * sizeof(float)));
   };
+  const int64_t across = ceil_div(s.n, kBlockColumns);
+  // What only one task reads, it packs itself, just before.
   const bool packs_a = !in_place(s.a_row, s.a_col);
-  float* packed_a = packs_a ? floats(0, s.m * (k1 - k0)) : nullptr;
+  const bool together = packs_a && across > 1;
+  float* packed_a = together ? floats(0, s.m * (k1 - k0)) : nullptr;
   float* packed_b = floats(1, columns * (k1 - k0));
   const int64_t blocks = ceil_div(k1 - k0, step);
 
   constexpr int64_t kPackRows = 4 * kTileRows;
   constexpr int64_t kPackColumns = 2 * kTileColumns;
-  const int64_t parts_a = packs_a ? ceil_div(s.m, kPackRows) : 0;
+  const int64_t parts_a = together ? ceil_div(s.m, kPackRows) : 0;
   const int64_t parts_b = ceil_div(s.n, kPackColumns);
   auto pack = [&](int64_t t, int) {
     const int64_t part = t / blocks;
@@ -130,21 +133,33 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
   };
   pool.run((parts_a + parts_b) * blocks, pack);
 
-  const int64_t across = ceil_div(s.n, kBlockColumns);
   const int64_t width = share(s.n, across, kTileColumns);
   // Strips of rows in even parts: with a few more than the tasks, parts of one size would leave a thread waiting.
   const int64_t strips = ceil_div(s.m, kTileRows);
   const int64_t down = std::min(strips, ceil_div(kTasksPerThread * pool.threads(), across));
-  auto multiply = [&](int64_t t, int) {
-    const int64_t i = strips * (t / across) / down * kTileRows;
-    const int64_t height = strips * (t / across + 1) / down * kTileRows - i;
+  auto multiply = [&](int64_t t, int thread) {
+    const int64_t i0 = strips * (t / across) / down * kTileRows;
+    const int64_t i1 = std::min(s.m, strips * (t / across + 1) / down * kTileRows);
     const int64_t j = t % across * width;
     if (j >= s.n) return;
+    const int64_t n = std::min(width, s.n - j);
     for (int64_t p = k0; p < k1; p += step) {
       const int64_t kc = std::min(step, k1 - p);
-      multiply_packed(std::min(height, s.m - i), std::min(width, s.n - j), kc,
-                      packs_a ? packed_a + s.m * (p - k0) + i * kc : s.a + i * s.a_row + p, packs_a ? 0 : s.a_row,
-                      packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
+      const auto rows = [&](int64_t i, int64_t count, const float* a, int64_t a_row) {
+        multiply_packed(count, n, kc, a, a_row, packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
+      };
+      if (!packs_a) {
+        rows(i0, i1 - i0, s.a + i0 * s.a_row + p, s.a_row);
+      } else if (together) {
+        rows(i0, i1 - i0, packed_a + s.m * (p - k0) + i0 * kc, 0);
+      } else {
+        float* packed = static_cast<float*>(pool.scratch(thread, 2, static_cast<size_t>(kPackRows * kc) * sizeof(float)));
+        for (int64_t i = i0; i < i1; i += kPackRows) {
+          const int64_t count = std::min(kPackRows, i1 - i);
+          pack_a(count, kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col, packed);
+          rows(i, count, packed, 0);
+        }
+      }
     }
   };
   pool.run(down * across, multiply);
