@@ -3,6 +3,7 @@ import { cases as addBias } from "./add-bias/cases.js";
 import { cases as attention } from "./attention/cases.js";
 import { bf16Cases } from "./bf16.js";
 import type { KernelCase } from "./case.js";
+import { cases as dequantize } from "./dequantize/cases.js";
 import { cases as embedding } from "./embedding/cases.js";
 import { cases as lmHeadLoss } from "./lm-head-loss/cases.js";
 import { cases as matmul } from "./matmul/cases.js";
@@ -29,6 +30,7 @@ const inF32: readonly KernelCase[] = [
   ...sum,
   ...optimizer,
   ...state,
+  ...dequantize,
 ];
 
 /**

@@ -91,6 +91,17 @@ struct Embedding {
   Fault* fault;
 };
 
+// y [rows, columns], codes [rows, words], scales [rows, groups]; n words in all.
+struct Dequantize {
+  const int32_t* codes;
+  const float* scales;
+  void* y;
+  int64_t n;
+  int64_t columns;
+  int64_t words;
+  int64_t groups;
+};
+
 struct Adamw {
   void* p;
   const void* g;

@@ -27,7 +27,6 @@ export function supports(
   }
   const changed = (definitionOf(op).mutates ?? []).filter((i) => !weights.includes(i));
   const results = [...outputs, ...changed.flatMap((i) => inputs[i] ?? [])];
-  return (
-    (results.every(({ dtype }) => dtype === "f32") && inputs[0]?.dtype !== "i32") || `${op} is computed in f32 only`
-  );
+  const integers = inputs[0]?.dtype === "i32" && op !== "dequantize"; // whose codes are that
+  return (results.every(({ dtype }) => dtype === "f32") && !integers) || `${op} is computed in f32 only`;
 }

@@ -67,10 +67,10 @@ export class Stages {
     const { hiddenSize: D, rmsNormEps } = this.#config;
     const store = await this.#weights.outer(new Map([["model.norm.weight", [D]]]));
     return this.#run("norm", staged, store, { x }, (graph) => {
-      const type = typesIn(store)("model.norm.weight");
+      const { dtype } = store.type("model.norm.weight");
       return rmsnorm(
         graph.input("x", [batch, length, D], "f32"),
-        graph.parameter("model.norm.weight", [D], type),
+        graph.parameter("model.norm.weight", [D], dtype),
         rmsNormEps,
       );
     });

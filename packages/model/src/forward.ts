@@ -1,17 +1,21 @@
 import type { ModelConfig } from "@slayer/checkpoint";
 import {
   accumulatorOf,
+  dequantize,
   type DType,
   embedding,
   type FloatDType,
   type Graph,
+  quantizedTypes,
   rmsnorm,
   type Tensor,
+  type TensorType,
   type TypedArray,
 } from "@slayer/tensor";
 import { llamaBlock } from "./llama.js";
 import { mistralBlock } from "./mistral.js";
 import { ropeFrequencies } from "./rope-frequencies.js";
+import { quantizedNames, type WeightForm } from "./weights.js";
 
 export interface ForwardOptions {
   /** B */
@@ -20,8 +24,11 @@ export interface ForwardOptions {
   length: number;
   /** Type of the activations; f64 only on the reference backend, for gradient checks. Default f32. */
   dtype?: FloatDType;
-  /** Type of each weight by name; default: that of the activations. Where those are bf16, the embedding must be too. */
-  weights?: (name: string) => FloatDType;
+  /**
+   * Form of each weight by name; default: the type of the activations. Where those are bf16, the embedding must be too. int8 and
+   * nf4 are for the matrices of linear layers; they are never trained.
+   */
+  weights?: (name: string) => WeightForm;
   /** Tokens attend only within their own document; adds the input `segments` i32 [B, T]. */
   segments?: boolean;
   /** Adds to what a linear layer yields: an adapter. */
@@ -125,7 +132,13 @@ function weightOf(
   shape: number[],
   { dtype = "f32", weights = () => dtype }: Pick<ForwardOptions, "dtype" | "weights">,
 ): Tensor {
-  return graph.persistent.get(name) ?? graph.parameter(name, shape, weights(name));
+  const form = weights(name);
+  const declared = (n: string, { shape: extents, dtype: type }: TensorType) =>
+    graph.persistent.get(n) ?? graph.parameter(n, extents, type);
+  if (form !== "int8" && form !== "nf4") return declared(name, { shape, dtype: form });
+  const [names, types] = [quantizedNames(name, form), quantizedTypes(form, shape)];
+  const [codes, scales] = [declared(names.codes, types.codes), declared(names.scales, types.scales)];
+  return dequantize(codes, scales, form, shape[1]!, dtype);
 }
 
 /**

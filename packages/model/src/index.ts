@@ -12,4 +12,4 @@ export {
 export { generate, type GenerateOptions } from "./generate.js";
 export { ropeFrequencies } from "./rope-frequencies.js";
 export type { Sampling } from "./sample.js";
-export { loadWeights, type LoadOptions, typesIn } from "./weights.js";
+export { addWeight, loadWeights, type LoadOptions, typesIn, type WeightForm, writeWeight } from "./weights.js";

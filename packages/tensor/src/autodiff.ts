@@ -94,13 +94,18 @@ class Recomputation {
 
   value(t: Tensor): Tensor {
     const node = t.producer;
+    if (node && definitionOf(node.op).rematerialize) return this.#repeat(node)[node.outputs.indexOf(t)]!;
     if (!node || node.scope === null || this.#boundary.has(t) || !this.#chosen(node.scope)) return t;
     const known = this.#again.get(t);
     if (known) return known;
     if (definitionOf(node.op).mutates) throw new Error(`${node.op} changes state and cannot be recomputed`);
-    const inputs = node.inputs.map((input) => this.value(input));
-    const outputs = this.#graph.inScope(node.scope, () => this.#graph.apply(node.op, inputs, node.attrs), true);
+    const outputs = this.#repeat(node);
     node.outputs.forEach((output, i) => this.#again.set(output, outputs[i]!));
     return this.#again.get(t)!;
+  }
+
+  #repeat(node: Node): readonly Tensor[] {
+    const inputs = node.inputs.map((input) => this.value(input));
+    return this.#graph.inScope(node.scope, () => this.#graph.apply(node.op, inputs, node.attrs), true);
   }
 }

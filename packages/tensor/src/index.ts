@@ -26,6 +26,7 @@ export { add } from "./ops/add.js";
 export { attention } from "./ops/attention.js";
 export { addBias } from "./ops/bias.js";
 export { embedding } from "./ops/embedding.js";
+export { dequantize } from "./ops/dequantize.js";
 export { definitionOf, ops, type OpName } from "./ops/index.js";
 export { IGNORE_TARGET, lmHeadLoss } from "./ops/lm-head-loss.js";
 export { matmul } from "./ops/matmul.js";
@@ -46,6 +47,7 @@ export {
 } from "./plan.js";
 export { ALIGNMENT, planMemory, type Layout, type LiveRange } from "./planner.js";
 export { Program } from "./program.js";
+export { quantize, type QuantizedFormat, quantizedTypes } from "./quantized.js";
 export { createReferenceBackend, type ReferenceOptions } from "./reference.js";
 export { byteLength, formatType, ShapeError, size, type Shape, type TensorType } from "./shape.js";
 export { Store } from "./store.js";

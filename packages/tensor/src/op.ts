@@ -47,6 +47,11 @@ export interface OpDefinition {
   gradient?(context: GradientContext): readonly (Tensor | undefined)[];
   /** Indices of inputs that are written. They must be state or parameters. */
   readonly mutates?: readonly number[];
+  /**
+   * Never kept for the backward pass, but computed again each time that it is read there: results that are cheap to make from
+   * what outlives the run, and large.
+   */
+  readonly rematerialize?: true;
   /** Plain loops in the operands' own precision, accumulating in f64. */
   reference(inputs: readonly View[], outputs: readonly View[], attrs: Attrs): void;
 }

@@ -112,6 +112,23 @@ const wrong: Record<OpName, Wrong[]> = {
       message: "wanted two operands of one shape and of one type, or f32 and bf16, got bf16[4], f64[4]",
     },
   ],
+  dequantize: [
+    {
+      operands: ["i32 3,2", "f32 3,1"],
+      attrs: { bits: 4, columns: 17 },
+      message: "wanted codes i32 [R,3] of 4 or 8 bits and scales f32 [R,1] for 17 columns, got i32[3,2], f32[3,1]",
+    },
+    {
+      operands: ["i32 2,17", "f32 2,1"],
+      attrs: { bits: 8, columns: 65 },
+      message: "wanted codes i32 [R,17] of 4 or 8 bits and scales f32 [R,2] for 65 columns, got i32[2,17], f32[2,1]",
+    },
+    {
+      operands: ["i32 2,1", "f32 2,1"],
+      attrs: { bits: 2, columns: 16 },
+      message: "wanted codes i32 [R,1] of 4 or 8 bits and scales f32 [R,1] for 16 columns, got i32[2,1], f32[2,1]",
+    },
+  ],
   embedding: [{ operands: ["f32 9,4", "f32 3"], message: "wanted table [..., D], ids i32, got f32[9,4], f32[3]" }],
   embedding_backward: [
     {

@@ -1,5 +1,5 @@
 import { freemem } from "node:os";
-import { forward } from "@slayer/model";
+import { forward, typesIn } from "@slayer/model";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, type Store } from "@slayer/tensor";
 import { createDryBackend, metered } from "./dry-backend.js";
 import { adaptWith } from "./lora.js";
@@ -136,9 +136,8 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
 async function rehearseEvaluation(recipe: Recipe, model: Geometry, store: Store) {
   const [batch, length] = [1, recipe.sequence_length];
   const graph = new Graph();
-  const weights = (name: string) => store.type(name).dtype as FloatDType;
   const adapt = model.adapter && { adapt: adaptWith(model.adapter) };
-  const { final, head } = forward(graph, model.config, { batch, length, weights, ...adapt });
+  const { final, head } = forward(graph, model.config, { batch, length, weights: typesIn(store), ...adapt });
   const output = lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32"));
   (await Program.compile(graph, { output }, store)).free();
 }

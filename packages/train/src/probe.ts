@@ -1,4 +1,4 @@
-import { forwardInputs } from "@slayer/model";
+import { forwardInputs, writeWeight } from "@slayer/model";
 import type { NamedType } from "@slayer/optim";
 import {
   accumulate,
@@ -156,7 +156,7 @@ async function fill(store: Store, types: readonly NamedType[]): Promise<void> {
     const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
     const tile = values.subarray(0, 1021).map((_, i) => Math.sin(i) / 16);
     for (let at = 0; at < values.length; at += tile.length) values.set(tile.subarray(0, values.length - at), at);
-    await store.write(name, values);
+    await writeWeight(store, name, shape, values);
   }
 }
 

@@ -74,6 +74,11 @@ const recipeSchema = z.strictObject({
   /** Bound on the gradient norm; 0: none. */
   clip: rate.default(1),
   precision: z.enum(["f32", "bf16"]).default("f32"),
+  /**
+   * How weights lie in memory that are not trained. bf16: all of them; int8, nf4: the matrices of the blocks, with a scale per 64 values,
+   * as they are loaded (what is written at the end is the original). Default: as `precision` says, or bf16 where they are stored so.
+   */
+  frozen: z.enum(["bf16", "int8", "nf4"]).optional(),
   recompute: z.enum(["auto", "none", "block"]).default("auto"),
   /** Held-out files or patterns; what `held_out` keeps apart is evaluated too. */
   eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).default([]) }).optional(),
@@ -125,6 +130,9 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   }
   if (recipe.adapter && recipe.trainable !== "provenance") {
     throw new RecipeError(`${file}: with an adapter the model's own weights are frozen; leave trainable out`);
+  }
+  if (recipe.frozen && recipe.trainable === "all") {
+    throw new RecipeError(`${file}: with trainable: all nothing is frozen; leave frozen out`);
   }
   const problem = dataProblem(recipe);
   if (problem !== undefined) throw new RecipeError(`${file}: ${problem}`);

@@ -1,5 +1,5 @@
-import type { ModelConfig } from "@slayer/checkpoint";
-import { forward, type ForwardOptions } from "@slayer/model";
+import { blockOf, blockTensors, type ModelConfig } from "@slayer/checkpoint";
+import { addWeight, forward, type ForwardOptions, typesIn, type WeightForm } from "@slayer/model";
 import { accumulateGradients, AdamW, type NamedType, parameterGroups } from "@slayer/optim";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, Program, Store, sum, type Tensor } from "@slayer/tensor";
 import { RecipeError } from "./errors.js";
@@ -23,7 +23,7 @@ export interface Precision {
   /** Working copies of what is trained; masters, gradients and moments are f32. */
   trained: FloatDType;
   /** By name. */
-  frozen: (name: string) => FloatDType;
+  frozen: (name: string) => WeightForm;
 }
 
 /** A run's memory and programs, before any weight is read. */
@@ -52,19 +52,26 @@ export function recordMicroBatch(
 
 /**
  * The types of a run on a backend. Frozen weights that the checkpoint stores as BF16 stay that where the backend can: the same
- * numbers in half the memory. `precision: bf16` rounds the other weights too, and the activations where the backend can.
+ * numbers in half the memory. `precision: bf16` rounds the other weights too, and the activations where the backend can. `frozen`
+ * says it of the frozen weights alone: bf16 of all of them, int8 and nf4 of the matrices in the blocks.
  */
 export function choosePrecision(recipe: Recipe, model: Geometry, { name, capabilities }: Backend): Precision {
   const bf16 = capabilities.dtypes.includes("bf16");
-  if (recipe.precision === "bf16" && !bf16) {
-    throw new RecipeError(`precision: bf16 is not built for the backend ${name}; use precision: f32`);
+  const half = recipe.precision === "bf16";
+  if (half && !bf16) throw new RecipeError(`precision: bf16 is not built for the backend ${name}; use precision: f32`);
+  if (recipe.frozen === "bf16" && !bf16) {
+    throw new RecipeError(`frozen: bf16 is not built for the backend ${name}; leave it out`);
   }
-  if (recipe.precision === "bf16") {
-    const activations = capabilities.activations.includes("bf16") ? "bf16" : "f32";
-    return { activations, trained: "bf16", frozen: () => "bf16" };
-  }
-  const frozen = (weight: string) => (bf16 && model.stored(weight) === "BF16" ? "bf16" : "f32");
-  return { activations: "f32", trained: "f32", frozen };
+  const asStored = (weight: string) => (bf16 && model.stored(weight) === "BF16" ? "bf16" : "f32");
+  const plain = (weight: string) => (half || recipe.frozen === "bf16" ? "bf16" : asStored(weight));
+  const form = recipe.frozen === "int8" || recipe.frozen === "nf4" ? recipe.frozen : null;
+  const inBlock = blockTensors(model.config);
+  const isMatrix = (weight: string) => inBlock.get(blockOf(weight)?.suffix ?? "")?.length === 2;
+  return {
+    activations: half && capabilities.activations.includes("bf16") ? "bf16" : "f32",
+    trained: half ? "bf16" : "f32",
+    frozen: (weight) => (form && isMatrix(weight) ? form : plain(weight)),
+  };
 }
 
 /** Lays out a run's memory on a backend, and compiles its programs. Weights are zero: load them afterwards. */
@@ -84,12 +91,15 @@ export async function setUp(
       ...(precision.trained === "bf16" && { working: "bf16" }),
     });
     for (const type of model.parameters) {
-      if (!store.has(type.name)) store.add({ ...type, dtype: precision.frozen(type.name) });
+      if (!store.has(type.name)) addWeight(store, type.name, type.shape, precision.frozen(type.name));
     }
     const { adapter } = model;
     if (adapter) store.add({ ...adapterState(adapter), dtype: precision.trained });
-    const weights = (name: string) => store.type(name).dtype as FloatDType;
-    const types = { dtype: precision.activations, weights, ...(adapter && { adapt: adaptWith(adapter) }) };
+    const types = {
+      dtype: precision.activations,
+      weights: typesIn(store),
+      ...(adapter && { adapt: adaptWith(adapter) }),
+    };
     const { graph, loss } = recordMicroBatch(model.config, trainable, shape, types);
     const program = await Program.compile(graph, { loss }, store);
     return { store, optimizer, program, shape, precision };

@@ -62,8 +62,14 @@ describe.skipIf(missing)(`on the backend cpu${missing ? `, skipped: ${cpu.messag
   });
 
   it("predicted memory is what is allocated, to the byte", async () => {
-    for (const [i, precision] of ["f32", "bf16"].entries()) {
-      const { predicted, measured } = await run(`memory-${i}`, { precision, steps: 2 });
+    const kinds = [
+      { precision: "f32" },
+      { precision: "bf16" },
+      { frozen: "nf4" },
+      { precision: "bf16", frozen: "int8" },
+    ];
+    for (const [i, kind] of kinds.entries()) {
+      const { predicted, measured } = await run(`memory-${i}`, { ...kind, steps: 2 });
       expect(measured.memory).toBe(predicted.memory.total);
     }
   });

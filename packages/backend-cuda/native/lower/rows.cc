@@ -123,6 +123,21 @@ void lower_rope(const Call& call, Lowering& lowering) {
   lowering.launch(kernel_for("rope", {x.dtype}), blocks_for(args.tokens * args.half), {kThreads}, args);
 }
 
+void lower_dequantize(const Call& call, Lowering& lowering) {
+  const auto& [codes, scales, w] = std::tie(call.in[0], call.in[1], call.out[0]);
+  require(is_float(w), "it is computed in f32 and bf16 only");
+  Dequantize args{};
+  args.codes = codes.as<int32_t>();
+  args.scales = scales.as<float>();
+  args.y = w.data();
+  args.n = codes.size();
+  args.columns = w.columns();
+  args.words = codes.columns();
+  args.groups = scales.columns();
+  lowering.launch(kernel_for(call.attr("bits") == 4 ? "dequantize4" : "dequantize8", {w.dtype}), blocks_for(args.n), {kThreads},
+                  args);
+}
+
 void lower_embedding(const Call& call, Lowering& lowering) {
   const auto& [table, ids] = std::tie(call.in[0], call.in[1]);
   require(is_float(table), "it is computed in f32 and bf16 only");

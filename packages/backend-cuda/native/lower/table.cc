@@ -15,6 +15,7 @@ namespace slayer::cuda {
   X(clear)                   \
   X(clip_factor)             \
   X(copy)                    \
+  X(dequantize)              \
   X(embedding)               \
   X(embedding_backward)      \
   X(fill)                    \

@@ -24,7 +24,7 @@ import {
   lowerSumOfSquares,
   lowerSumRows,
 } from "./reduce.js";
-import { lowerCacheWrite, lowerEmbedding, lowerEmbeddingBackward, lowerRope } from "./rows.js";
+import { lowerCacheWrite, lowerDequantize, lowerEmbedding, lowerEmbeddingBackward, lowerRope } from "./rows.js";
 
 const lowerings: Readonly<Partial<Record<OpName, (lowering: Lowering) => void>>> = {
   accumulate: lowerAccumulate,
@@ -38,6 +38,7 @@ const lowerings: Readonly<Partial<Record<OpName, (lowering: Lowering) => void>>>
   clear: lowerClear,
   clip_factor: lowerClipFactor,
   copy: lowerCopy,
+  dequantize: lowerDequantize,
   embedding: lowerEmbedding,
   embedding_backward: lowerEmbeddingBackward,
   fill: lowerFill,

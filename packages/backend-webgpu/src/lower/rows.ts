@@ -1,4 +1,5 @@
 import { size } from "@slayer/tensor";
+import dequantizeKernel from "../../../../kernels/dequantize/dequantize.wgsl";
 import embeddingKernel from "../../../../kernels/embedding/embedding.wgsl";
 import embeddingBackwardKernel from "../../../../kernels/embedding/embedding_backward.wgsl";
 import ropeKernel from "../../../../kernels/rope/rope.wgsl";
@@ -29,6 +30,26 @@ export function lowerRope(lowering: Lowering): void {
         part(lowering.output(0), from * columns, count * columns),
       ],
       groups: lowering.grid(Math.ceil((count * half) / WORKGROUP)),
+    });
+  });
+}
+
+export function lowerDequantize(lowering: Lowering): void {
+  const { attrs, inputs, outputs } = lowering.kernel;
+  const [rows, columns] = outputs[0]!.shape as [number, number];
+  const [words, groups] = [inputs[0]!.shape[1]!, inputs[1]!.shape[1]!];
+  const WORKGROUP = lowering.loose;
+  lowering.panels(rows, columns, (from, count) => {
+    lowering.emit(dequantizeKernel, {
+      flags: attrs.bits === 4 ? ["NF4"] : [],
+      constants: { WORKGROUP },
+      params: { rows: count, columns, words, groups },
+      ranges: [
+        part(lowering.input(0), from * words, count * words),
+        part(lowering.input(1), from * groups, count * groups),
+        part(lowering.output(0), from * columns, count * columns),
+      ],
+      groups: lowering.grid(Math.ceil((count * words) / WORKGROUP)),
     });
   });
 }

@@ -2,6 +2,7 @@ import type { OpDefinition } from "../op.js";
 import { addOp } from "./add.js";
 import { attentionBackwardOp, attentionOp } from "./attention.js";
 import { addBiasOp, sumRowsOp } from "./bias.js";
+import { dequantizeOp } from "./dequantize.js";
 import { embeddingBackwardOp, embeddingOp } from "./embedding.js";
 import { lmHeadLossBackwardOp, lmHeadLossOp } from "./lm-head-loss.js";
 import { matmulOp } from "./matmul.js";
@@ -25,6 +26,7 @@ export const ops = {
   clear: clearOp,
   clip_factor: clipFactorOp,
   copy: copyOp,
+  dequantize: dequantizeOp,
   embedding: embeddingOp,
   embedding_backward: embeddingBackwardOp,
   fill: fillOp,
