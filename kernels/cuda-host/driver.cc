@@ -3,8 +3,10 @@
 // somebody synchronizes. Fresh memory holds NaN. Grids are walked forwards and backwards by turns, so that a kernel whose
 // blocks depend on each other's order gives two results. As with NVIDIA's, a kernel that fails makes every later call fail.
 //
-// SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000".
+// SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000". With illegal=N the
+// process's launch number N ends as on a GPU a kernel does that writes beyond its memory; with allocations=N there is no memory after N.
 #include <algorithm>
+#include <climits>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -26,11 +28,15 @@ namespace {
 
 using namespace slayer::host;
 
-constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kLaunchFailed = 719;
+constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kIllegalAddress = 700,
+              kLaunchFailed = 719;
 
 // What outlives a call is never destroyed: a process may exit while another thread is in one.
 std::recursive_mutex& mutex = *new std::recursive_mutex;
 std::string& failure = *new std::string;  // of a kernel, for good
+int failed = 0;
+long launches = 0;
+long allocations = 0;
 
 using Work = std::function<void()>;
 
@@ -53,7 +59,7 @@ struct Stream {
       const Work work = std::move(queue.front());
       queue.pop_front();
       done++;
-      if (failure.empty()) work();
+      if (failed == 0) work();
     }
   }
 };
@@ -77,7 +83,12 @@ long setting(const char* name, long otherwise) {
 
 Stream& of(Stream* stream) { return stream == nullptr ? null_stream : *stream; }
 
-int status() { return failure.empty() ? 0 : kLaunchFailed; }
+int status() { return failed; }
+
+void fail(int error, const char* why) {
+  failed = error;
+  failure = why;
+}
 
 // Work that others may see at once.
 void drain_all() {
@@ -94,13 +105,14 @@ SLAYER_API cuGetErrorName(int error, const char** name) {
                                                    {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
                                                    {kNoDevice, "CUDA_ERROR_NO_DEVICE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
+                                                   {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
                                                    {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}};
   const auto found = names.find(error);
   *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
   return 0;
 }
 SLAYER_API cuGetErrorString(int error, const char** text) {
-  *text = error == kLaunchFailed ? failure.c_str() : "as the host's driver says";
+  *text = error != 0 && error == failed ? failure.c_str() : "as the host's driver says";
   return 0;
 }
 SLAYER_API cuDeviceGetCount(int* count) { return *count = static_cast<int>(setting("devices", 1)), 0; }
@@ -127,11 +139,12 @@ SLAYER_API cuCtxSetCurrent(void*) { return 0; }
 
 SLAYER_API cuMemAlloc_v2(uint64_t* address, size_t bytes) {
   const std::lock_guard lock(mutex);
-  if (!failure.empty()) return status();
+  if (failed != 0) return failed;
   size_t total = 0;
   cuDeviceTotalMem_v2(&total, 0);
   const size_t rounded = (bytes + 255) / 256 * 256;
-  void* const piece = rounded > total - used ? nullptr : std::aligned_alloc(256, rounded);
+  const bool allowed = allocations++ < setting("allocations", LONG_MAX) && rounded <= total - used;
+  void* const piece = allowed ? std::aligned_alloc(256, rounded) : nullptr;
   if (piece == nullptr) return kOutOfMemory;
   std::memset(piece, 0xff, rounded);
   *address = reinterpret_cast<uint64_t>(piece);
@@ -210,7 +223,7 @@ SLAYER_API cuGraphLaunch(const std::vector<Work>* executable, Stream* stream) {
   const std::lock_guard lock(mutex);
   of(stream).push([executable] {
     for (const Work& work : *executable) {
-      if (failure.empty()) work();
+      if (failed == 0) work();
     }
   });
   return status();
@@ -252,11 +265,12 @@ SLAYER_API cuLaunchKernel(const Registration* kernel, unsigned grid_x, unsigned 
   const auto* const from = static_cast<const std::byte*>(arguments[0]);
   const auto held = std::make_shared<std::vector<std::byte>>(from, from + kernel->args_bytes);
   of(stream).push([=] {
+    if (++launches == setting("illegal", 0)) return fail(kIllegalAddress, "an illegal memory access was encountered");
     try {
       executor().launch(kernel->name, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, held->data(), held->size(),
                         backwards);
     } catch (const LaunchError& error) {
-      failure = error.what();
+      fail(kLaunchFailed, error.what());
     }
     backwards = !backwards;
   });

@@ -1,5 +1,12 @@
 import { cpus, totalmem } from "node:os";
-import { type Backend, BackendError, type Buffer, type Executable, flattenPlan } from "@slayer/tensor";
+import {
+  type Backend,
+  BackendError,
+  type Buffer,
+  type Executable,
+  flattenPlan,
+  OutOfMemoryError,
+} from "@slayer/tensor";
 import { loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CpuOptions, isaFrom, threadsFrom } from "./options.js";
 import { supports } from "./supports.js";
@@ -62,11 +69,14 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
     allocate(bytes) {
       checkOpen();
       const most = totalmem();
-      if (bytes > most) throw new BackendError(`cpu: one buffer of ${bytes} bytes is beyond the memory of ${most}`);
-      const buffer = new CpuBuffer(
-        bytes,
-        attempt(() => new addon.Buffer(bytes)),
-      );
+      if (bytes > most) throw new OutOfMemoryError(`cpu: one buffer of ${bytes} bytes is beyond the memory of ${most}`);
+      let native: NativeBuffer;
+      try {
+        native = new addon.Buffer(bytes);
+      } catch (cause) {
+        throw new OutOfMemoryError(`cpu: ${(cause as Error).message}`, { cause });
+      }
+      const buffer = new CpuBuffer(bytes, native);
       buffers.add(buffer);
       return buffer;
     },

@@ -1,48 +1,48 @@
 // A GPU through the driver. Everything goes over one stream; plans are captured into CUDA graphs, which are launched whole.
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
+#include <string>
 #include <utility>
 
 #include "device.h"
 #include "driver.h"
+#include "graph_plan.h"
+#include "health.h"
 #include "modules.h"
 
 namespace slayer::cuda {
 
 namespace {
 
-// Launches in one graph: a plan is cut so that an abort can take effect, while one graph runs and the next waits behind it.
-constexpr size_t kGraphLaunches = 256;
 // Copies pass through two pinned pieces of this size by turns: while one is on its way, the other is filled.
 constexpr size_t kPinnedBytes = size_t{8} << 20;
 
-void check(CUresult result, const std::string& what) {
-  if (result == kSuccess) return;
-  throw DeviceError(result == kOutOfMemory ? "out-of-memory" : "device", what + ": " + driver().describe(result));
+std::string gib(size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / (size_t{1} << 30));
+  return text;
 }
 
-class GraphPlan final : public Prepared {
- public:
-  ~GraphPlan() override {
-    for (CUgraphExec graph : graphs) driver().cuGraphExecDestroy(graph);
+CUdevice nth_device(int index) {
+  int count = 0;
+  CUdevice device = 0;
+  const CUresult counted = driver().cuDeviceGetCount(&count);
+  if (counted != kSuccess) throw DeviceError("device", "counting GPUs: " + driver().describe(counted));
+  if (count == 0) throw DeviceError("no-device", "the NVIDIA driver finds no GPU (see nvidia-smi)");
+  if (index >= count) {
+    throw DeviceError("no-device", "there is no GPU " + std::to_string(index) + "; the driver has " + std::to_string(count));
   }
-  std::vector<CUgraphExec> graphs;
-  std::vector<Launch> launches;  // for messages, and for running one by one
-  uint64_t fault = 0;
-};
+  const CUresult opened = driver().cuDeviceGet(&device, index);
+  if (opened != kSuccess) throw DeviceError("device", "opening the GPU: " + driver().describe(opened));
+  return device;
+}
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int index, const std::string& kernels) {
-    int count = 0;
-    check(driver().cuDeviceGetCount(&count), "counting GPUs");
-    if (count == 0) throw DeviceError("no-device", "the NVIDIA driver finds no GPU (see nvidia-smi)");
-    if (index >= count) {
-      throw DeviceError("no-device", "there is no GPU " + std::to_string(index) + "; the driver has " + std::to_string(count));
-    }
-    check(driver().cuDeviceGet(&device_, index), "opening the GPU");
+  CudaDevice(int index, const std::string& kernels) : device_(nth_device(index)), health_(Health::of(device_)) {
+    health_.require_sound();
     char name[256] = {};
     int major = 0;
     int minor = 0;
@@ -85,17 +85,18 @@ class CudaDevice final : public Device {
   void enter_thread() override { check(driver().cuCtxSetCurrent(context_), "entering the GPU's context"); }
 
   uint64_t allocate(size_t bytes) override {
+    health_.require_sound();
     enter_thread();
     CUdeviceptr address = 0;
     const size_t taken = std::max<size_t>(bytes, 256);
     const CUresult result = driver().cuMemAlloc(&address, taken);
-    if (result != kSuccess) {
+    if (result == kOutOfMemory) {
       size_t free = 0;
       size_t total = 0;
       driver().cuMemGetInfo(&free, &total);
-      check(result, "no memory for " + std::to_string(bytes) + " bytes; the device has " + std::to_string(free) + " of " +
-                        std::to_string(total) + " free");
+      health_.fail(result, "no memory for " + gib(bytes) + " (" + gib(free) + " of the device's " + gib(total) + " are free)", stream_);
     }
+    check(result, "allocating memory");
     check(driver().cuMemsetD8Async(address, 0, taken, nullptr), "clearing memory");
     check(driver().cuStreamSynchronize(nullptr), "clearing memory");
     return address;
@@ -105,6 +106,7 @@ class CudaDevice final : public Device {
   }
 
   std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) override {
+    health_.require_sound();
     enter_thread();
     auto plan = std::make_unique<GraphPlan>();
     plan->launches = std::move(launches);
@@ -126,32 +128,32 @@ class CudaDevice final : public Device {
   }
 
   void write(uint64_t to, const void* from, size_t bytes) override {
-    require_sound();
+    health_.require_sound();
     for (size_t done = 0; done < bytes; done += kPinnedBytes) {
       const size_t n = std::min(kPinnedBytes, bytes - done);
       Pinned& pinned = next_pinned();
       std::memcpy(pinned.data, static_cast<const std::byte*>(from) + done, n);
-      note(driver().cuMemcpyHtoDAsync(to + done, pinned.data, n, stream_), "copying to the GPU");
-      note(driver().cuEventRecord(pinned.free, stream_), "copying to the GPU");
+      check(driver().cuMemcpyHtoDAsync(to + done, pinned.data, n, stream_), "copying to the GPU");
+      check(driver().cuEventRecord(pinned.free, stream_), "copying to the GPU");
     }
-    note(driver().cuStreamSynchronize(stream_), "copying to the GPU");
+    check(driver().cuStreamSynchronize(stream_), "copying to the GPU");
   }
 
   void read(void* to, uint64_t from, size_t bytes) override {
-    require_sound();
+    health_.require_sound();
     struct Piece {
       Pinned* pinned;
       size_t at, bytes;
     } before{nullptr, 0, 0};
     const auto take = [&](const Piece& piece) {
       if (piece.pinned == nullptr) return;
-      note(driver().cuEventSynchronize(piece.pinned->free), "copying from the GPU");
+      check(driver().cuEventSynchronize(piece.pinned->free), "copying from the GPU");
       std::memcpy(static_cast<std::byte*>(to) + piece.at, piece.pinned->data, piece.bytes);
     };
     for (size_t done = 0; done < bytes; done += kPinnedBytes) {
       const Piece piece{&next_pinned(), done, std::min(kPinnedBytes, bytes - done)};
-      note(driver().cuMemcpyDtoHAsync(piece.pinned->data, from + done, piece.bytes, stream_), "copying from the GPU");
-      note(driver().cuEventRecord(piece.pinned->free, stream_), "copying from the GPU");
+      check(driver().cuMemcpyDtoHAsync(piece.pinned->data, from + done, piece.bytes, stream_), "copying from the GPU");
+      check(driver().cuEventRecord(piece.pinned->free, stream_), "copying from the GPU");
       take(before);
       before = piece;
     }
@@ -159,13 +161,13 @@ class CudaDevice final : public Device {
   }
 
   Outcome run(Prepared& prepared, const std::atomic<bool>& cancelled, Fault& fault) override {
-    require_sound();
+    health_.require_sound();
     auto& plan = static_cast<GraphPlan&>(prepared);
-    note(driver().cuMemsetD8Async(plan.fault, 0, sizeof(Fault), stream_), "running a plan");
+    check(driver().cuMemsetD8Async(plan.fault, 0, sizeof(Fault), stream_), "running a plan");
     const Outcome outcome = one_by_one_ ? run_one_by_one(plan, cancelled) : run_graphs(plan, cancelled);
     Pinned& pinned = next_pinned();
-    note(driver().cuMemcpyDtoHAsync(pinned.data, plan.fault, sizeof(Fault), stream_), kernels_of(plan));
-    note(driver().cuStreamSynchronize(stream_), kernels_of(plan));
+    check(driver().cuMemcpyDtoHAsync(pinned.data, plan.fault, sizeof(Fault), stream_), "running a plan");
+    check(driver().cuStreamSynchronize(stream_), "running a plan");
     std::memcpy(&fault, pinned.data, sizeof(Fault));
     return outcome;
   }
@@ -176,51 +178,40 @@ class CudaDevice final : public Device {
     CUevent free = nullptr;
   };
 
-  // An error that leaves the context unusable shows in every later call; it is said once what it was.
-  void note(CUresult result, const std::string& what) {
-    if (result == kSuccess) return;
-    const std::lock_guard lock(mutex_);
-    lost_ = what + ": " + driver().describe(result);
-    throw DeviceError("device", lost_);
-  }
-  void require_sound() {
-    const std::lock_guard lock(mutex_);
-    if (!lost_.empty()) throw DeviceError("device", "the GPU can no longer be used by this process, since " + lost_);
-  }
-  static std::string kernels_of(const GraphPlan& plan) {
-    return "a plan of " + std::to_string(plan.launches.size()) +
-           " kernel launches failed (SLAYER_CUDA_SYNC=1 runs them one by one and names the one that fails)";
+  void check(CUresult result, const char* what) { health_.check(result, what, stream_); }
+  // Of the plan's graphs, `done` had ended and `launched` had begun: one of those between has failed.
+  void check(CUresult result, const GraphPlan& plan, size_t done, size_t launched) {
+    if (result != kSuccess) health_.fail(result, plan.describe(done, launched), stream_, Health::Culprit::known);
   }
 
   Pinned& next_pinned() {
     Pinned& pinned = pinned_[turn_++ % 2];
-    note(driver().cuEventSynchronize(pinned.free), "waiting for a copy");
+    check(driver().cuEventSynchronize(pinned.free), "waiting for a copy");
     return pinned;
   }
 
-  void launch(const Launch& launch, CUstream stream) {
+  CUresult launch(const Launch& launch, CUstream stream) {
     void* arguments[] = {const_cast<std::byte*>(launch.args.data())};
-    const CUfunction function = modules_.find(launch.kernel, launch.shared_bytes);
-    const CUresult result = driver().cuLaunchKernel(function, launch.grid.x, launch.grid.y, launch.grid.z, launch.block.x,
-                                                    launch.block.y, launch.block.z, static_cast<unsigned>(launch.shared_bytes),
-                                                    stream, arguments, nullptr);
-    if (result != kSuccess) {
-      throw DeviceError("device", "step " + std::to_string(launch.step) + ", kernel " + launch.kernel + ": " +
-                                      driver().describe(result));
-    }
+    return driver().cuLaunchKernel(modules_.find(launch.kernel, launch.shared_bytes), launch.grid.x, launch.grid.y, launch.grid.z,
+                                   launch.block.x, launch.block.y, launch.block.z, static_cast<unsigned>(launch.shared_bytes), stream,
+                                   arguments, nullptr);
+  }
+  void check_launch(CUresult result, const Launch& launch) {
+    if (result == kSuccess) return;
+    health_.fail(result, "step " + std::to_string(launch.step) + ", kernel " + launch.kernel, stream_, Health::Culprit::known);
   }
 
   CUgraphExec capture_graph(const GraphPlan& plan, size_t from, size_t to, CUstream stream) {
     check(driver().cuStreamBeginCapture(stream, kCaptureThreadLocal), "capturing a graph");
     CUgraph graph = nullptr;
-    try {
-      for (size_t i = from; i < to; i++) launch(plan.launches[i], stream);
-    } catch (...) {
-      driver().cuStreamEndCapture(stream, &graph);
-      if (graph != nullptr) driver().cuGraphDestroy(graph);
-      throw;
-    }
-    check(driver().cuStreamEndCapture(stream, &graph), "capturing a graph");
+    CUresult launched = kSuccess;
+    size_t i = from;
+    while (i < to && (launched = launch(plan.launches[i], stream)) == kSuccess) i++;
+    // The capture ends first: nothing else may be asked of the driver before.
+    const CUresult ended = driver().cuStreamEndCapture(stream, &graph);
+    if (graph != nullptr && (launched != kSuccess || ended != kSuccess)) driver().cuGraphDestroy(graph);
+    if (launched != kSuccess) check_launch(launched, plan.launches[i]);
+    check(ended, "capturing a graph");
     CUgraphExec executable = nullptr;
     const CUresult result = driver().cuGraphInstantiate(&executable, graph, 0);
     driver().cuGraphDestroy(graph);
@@ -229,21 +220,27 @@ class CudaDevice final : public Device {
   }
 
   Outcome run_graphs(GraphPlan& plan, const std::atomic<bool>& cancelled) {
-    for (size_t i = 0; i < plan.graphs.size(); i++) {
+    size_t done = 0;
+    size_t launched = 0;
+    for (; launched < plan.graphs.size(); launched++) {
       // At most two graphs are queued: an abort waits for no more than those.
-      if (i >= 2) note(driver().cuEventSynchronize(between_[i % 2]), kernels_of(plan));
-      if (cancelled) return Outcome::cancelled;
-      note(driver().cuGraphLaunch(plan.graphs[i], stream_), kernels_of(plan));
-      note(driver().cuEventRecord(between_[i % 2], stream_), kernels_of(plan));
+      if (launched >= 2) {
+        check(driver().cuEventSynchronize(between_[launched % 2]), plan, done, launched);
+        done = launched - 1;
+      }
+      if (cancelled) break;
+      check(driver().cuGraphLaunch(plan.graphs[launched], stream_), plan, done, launched + 1);
+      check(driver().cuEventRecord(between_[launched % 2], stream_), plan, done, launched + 1);
     }
-    return Outcome::done;
+    check(driver().cuStreamSynchronize(stream_), plan, done, launched);
+    return launched < plan.graphs.size() ? Outcome::cancelled : Outcome::done;
   }
 
   Outcome run_one_by_one(GraphPlan& plan, const std::atomic<bool>& cancelled) {
     for (const Launch& each : plan.launches) {
       if (cancelled) return Outcome::cancelled;
-      launch(each, stream_);
-      note(driver().cuStreamSynchronize(stream_), "step " + std::to_string(each.step) + ", kernel " + each.kernel);
+      check_launch(launch(each, stream_), each);
+      check_launch(driver().cuStreamSynchronize(stream_), each);
     }
     return Outcome::done;
   }
@@ -263,7 +260,8 @@ class CudaDevice final : public Device {
     context_ = nullptr;
   }
 
-  CUdevice device_ = 0;
+  CUdevice device_;
+  Health& health_;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
   std::string name_;
@@ -274,8 +272,6 @@ class CudaDevice final : public Device {
   CUevent between_[2] = {};
   size_t turn_ = 0;
   bool one_by_one_ = false;
-  std::mutex mutex_;
-  std::string lost_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "lower/lowering.h"
@@ -60,7 +61,12 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
     calls.push_back(std::move(call));
   });
   try {
-    plan->workspace = std::make_unique<DeviceBlock>(device_, measured.workspace_bytes());
+    try {
+      plan->workspace = std::make_unique<DeviceBlock>(device_, measured.workspace_bytes());
+    } catch (const DeviceError& error) {
+      if (error.code() != std::string_view("out-of-memory")) throw;
+      throw DeviceError(error.code(), std::string("workspace of the plan (panels of logits, partial sums): ") + error.what());
+    }
     plan->fault = std::make_unique<DeviceBlock>(device_, sizeof(Fault));
     Lowering lowering(device_->limits(), plan->workspace->at, static_cast<Fault*>(plan->fault->address()));
     for (const Call& call : calls) lowering.lower(call);

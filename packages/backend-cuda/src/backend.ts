@@ -1,5 +1,12 @@
-import { type Backend, BackendError, type Buffer, type Executable, flattenPlan } from "@slayer/tensor";
-import { attempt } from "./errors.js";
+import {
+  type Backend,
+  BackendError,
+  type Buffer,
+  type Executable,
+  flattenPlan,
+  OutOfMemoryError,
+} from "@slayer/tensor";
+import { attempt, failure } from "./errors.js";
 import { type Done, loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CudaOptions, deviceFrom } from "./options.js";
 
@@ -49,11 +56,11 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
     const abort = () => session.cancel(job);
     const ended = new Promise<void>((resolve, reject) => {
       job = attempt(() =>
-        start((outcome, message) => {
+        start((outcome, message, code) => {
           jobs.delete(job);
           signal?.removeEventListener("abort", abort);
           if (outcome === "done") resolve();
-          else if (outcome === "failed") reject(new BackendError(`cuda: ${message}`));
+          else if (outcome === "failed") reject(failure(code, message));
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- the signal's reason is what callers expect
           else reject(signal?.aborted ? signal.reason : new BackendError("cuda: the backend was closed during a run"));
         }),
@@ -80,14 +87,14 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
 
     allocate(bytes) {
       checkOpen();
-      const figures = `the device has ${gib(totalBytes)}, of which this backend holds ${gib(held)}`;
-      if (bytes > totalBytes) throw new BackendError(`cuda: one buffer of ${gib(bytes)}: ${figures}`);
+      const figures = `this backend holds ${gib(held)} of ${gib(totalBytes)}`;
+      if (bytes > totalBytes) throw new OutOfMemoryError(`cuda: one buffer of ${gib(bytes)}: ${figures}`);
       let native: NativeBuffer;
       try {
         native = attempt(() => new addon.Buffer(session, bytes));
       } catch (cause) {
-        const help = "a smaller micro-batch, a shorter sequence or recomputed blocks need less";
-        throw new BackendError(`${(cause as Error).message} (${figures}); ${help}`, { cause });
+        if (!(cause instanceof OutOfMemoryError)) throw cause;
+        throw new OutOfMemoryError(`${cause.message} (${figures})`, { cause });
       }
       const buffer = new CudaBuffer(bytes, native);
       held += bytes;

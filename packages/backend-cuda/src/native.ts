@@ -21,7 +21,7 @@ export interface NativeExecutable {
   readonly [executable]: true;
 }
 
-export type Done = (outcome: "done" | "cancelled" | "failed", message: string) => void;
+export type Done = (outcome: "done" | "cancelled" | "failed", message: string, code: string) => void;
 
 export interface NativeSession {
   describe(): { readonly name: string; readonly totalBytes: number };

@@ -4,7 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCudaBackend, CudaUnavailableError } from "@slayer/backend-cuda";
-import { type Backend, BackendError, embedding, fill, accumulate, Graph, Program, Store } from "@slayer/tensor";
+import {
+  accumulate,
+  type Backend,
+  type Buffer,
+  embedding,
+  fill,
+  Graph,
+  lmHeadLoss,
+  matmul,
+  OutOfMemoryError,
+  Program,
+  Store,
+  sum,
+} from "@slayer/tensor";
 import { afterEach, describe, expect, it } from "vitest";
 import { hostEnvironment, missing, note } from "./support/host.js";
 
@@ -13,10 +26,17 @@ Object.assign(process.env, environment);
 const open: Backend[] = [];
 afterEach(async () => {
   for (const backend of open.splice(0)) await backend.close();
+  delete process.env.SLAYER_HOST_DRIVER;
 });
 const create = async () => {
   open.push(await createCudaBackend());
   return open.at(-1)!;
+};
+
+/** A device that is as the host's driver is told, see kernels/cuda-host/driver.cc. */
+const createOn = async (machine: string) => {
+  process.env.SLAYER_HOST_DRIVER = machine;
+  return create();
 };
 
 /** What `createCudaBackend` throws on a machine as described, in a process of its own: the driver is loaded once. */
@@ -46,20 +66,121 @@ describe.skipIf(missing !== undefined)(`a machine where CUDA cannot be used${not
   });
 });
 
+/** What support/lost.mjs prints, and how it ended. */
+function afterFailure(steps: number, changed: Record<string, string>) {
+  const script = fileURLToPath(new URL("./support/lost.mjs", import.meta.url));
+  const env = { ...process.env, ...environment, ...changed };
+  const { stdout, stderr, status } = spawnSync(process.execPath, [script, `${steps}`], { env, encoding: "utf8" });
+  expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+  return JSON.parse(stdout) as Record<string, string>;
+}
+
+describe.skipIf(missing !== undefined)(`a kernel that fails${note}`, () => {
+  it.each([
+    [
+      "step 2, kernel accumulate_f32_f32: CUDA_ERROR_ILLEGAL_ADDRESS",
+      4,
+      { SLAYER_HOST_DRIVER: "illegal=3", SLAYER_CUDA_SYNC: "1" },
+    ],
+    [
+      "steps 0 to 3 of the plan (fill_f32, accumulate_f32_f32; SLAYER_CUDA_SYNC=1 ",
+      4,
+      { SLAYER_HOST_DRIVER: "illegal=3" },
+    ],
+    // Of graphs of 256 launches the first is known to have ended.
+    [
+      "steps 256 to 767 of the plan (accumulate_f32_f32; SLAYER_CUDA_SYNC=1 ",
+      1000,
+      { SLAYER_HOST_DRIVER: "illegal=300" },
+    ],
+  ])(
+    "is named (%s), and so it is by all that is asked of the GPU later; the process works on",
+    (cause, steps, changed) => {
+      const {
+        run,
+        "run again": again,
+        read,
+        write,
+        allocate,
+        prepare,
+        "another backend": another,
+        ...others
+      } = afterFailure(steps, changed);
+      expect(run).toMatch(
+        /^DeviceLostError: cuda: .*CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered; the GPU can no/,
+      );
+      expect(run).toContain(cause);
+      for (const later of [again, read, write, allocate, prepare, another]) {
+        expect(later).toMatch(
+          /^DeviceLostError: cuda: the GPU can no longer be used by this process, since .*go on from there/,
+        );
+        expect(later).toContain(cause);
+      }
+      expect(others).toEqual({ free: "works", close: "works", "other kinds of backends": "works" });
+    },
+  );
+});
+
 describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () => {
   it("a device that is not there", async () => {
     await expect(createCudaBackend({ device: 1 })).rejects.toThrow(CudaUnavailableError);
     await expect(createCudaBackend({ device: -1 })).rejects.toThrow(/device must be an integer from 0, got -1/);
   });
 
-  it("memory that is not there: what was asked for, what is held, what the device has, and what helps", async () => {
-    const backend = await create();
-    expect(() => backend.allocate(2 ** 40)).toThrow(/one buffer of 1024.00 GiB: the device has 4.00 GiB/);
-    backend.allocate(2 ** 20);
-    const most = () => backend.allocate(2 ** 32);
-    expect(most).toThrow(BackendError);
+  it("memory that is not there: what was asked for, what is free, held, and there in all", async () => {
+    const backend = await createOn("memory=268435456"); // 0.25 GiB
+    expect(() => backend.allocate(2 ** 40)).toThrow(/one buffer of 1024.00 GiB: this backend holds 0.00 GiB of 0.25/);
+    backend.allocate(2 ** 26);
+    const most = () => backend.allocate(2 ** 28);
+    expect(most).toThrow(OutOfMemoryError);
     expect(most).toThrow(
-      /no memory for 4294967296 bytes; .*CUDA_ERROR_OUT_OF_MEMORY.*holds 0.00 GiB\); a smaller micro-batch/,
+      /no memory for 0.25 GiB \(0.19 GiB of the device's 0.25 GiB are free\): CUDA_ERROR_OUT_OF_MEMORY.*holds 0.06 GiB of 0.25/,
+    );
+  });
+
+  it("a plan that does not fit: its memory by component; nothing stays allocated, and a smaller one runs", async () => {
+    const backend = await createOn("memory=67108864");
+    const held = new Set<Buffer>();
+    const watched: Backend = {
+      ...backend,
+      allocate(bytes) {
+        const buffer = backend.allocate(bytes);
+        held.add(buffer);
+        return buffer;
+      },
+      free(buffer) {
+        held.delete(buffer);
+        backend.free(buffer);
+      },
+    };
+    const store = new Store(watched);
+    store.add({ name: "w", shape: [256, 256], dtype: "f32" });
+    const compile = (tokens: number) => {
+      const graph = new Graph();
+      const x = graph.input("x", [tokens, 256], "f32");
+      return Program.compile(graph, { y: sum(matmul(x, graph.parameter("w", [256, 256]))) }, store);
+    };
+    const large = compile(2 ** 15); // 32 MiB of inputs, and as many of intermediates
+    await expect(large).rejects.toThrow(OutOfMemoryError);
+    await expect(large).rejects.toThrow(
+      /needs parameters 0.3 MiB, state 0.0 MiB, intermediates 32.\d MiB, inputs 32.0 MiB; most .* alive at step 1, sum/,
+    );
+    expect(held.size).toBe(1);
+    const small = await compile(4);
+    await small.run({ x: new Float32Array(4 * 256) });
+    expect([...(await small.read("y"))]).toEqual([0]);
+  });
+
+  it("a workspace that does not fit is said to be one", async () => {
+    const backend = await createOn("memory=67108864");
+    const graph = new Graph();
+    const h = graph.input("h", [256, 8], "f32");
+    const nll = lmHeadLoss(h, graph.parameter("head", [65536, 8]), graph.input("targets", [256], "i32"));
+    const store = new Store(backend);
+    store.add({ name: "head", shape: [65536, 8], dtype: "f32" });
+    // 256 rows of 65536 logits.
+    await expect(Program.compile(graph, { nll }, store)).rejects.toThrow(
+      /workspace of the plan \(panels of logits, partial sums\): no memory for 0.06 GiB .*; the plan needs parameters 2.0 MiB/,
     );
   });
 

@@ -1,6 +1,6 @@
-import type { Backend } from "@slayer/tensor";
+import { type Backend, DeviceLostError } from "@slayer/tensor";
 import { openDevice, type WebgpuOptions } from "./device.js";
-import { DeviceLostError, failure } from "./errors.js";
+import { failure } from "./errors.js";
 import { type Batch, own, prepareExecutable, type WebgpuExecutable } from "./executable.js";
 import { lower } from "./lower/index.js";
 import { type DeviceTraits, LoweringError } from "./lowering.js";

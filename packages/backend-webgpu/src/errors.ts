@@ -5,9 +5,6 @@ export class AdapterMissingError extends Error {
   override readonly name = "AdapterMissingError";
 }
 
-/** The device is gone (driver reset, unplugged, out of memory). Nothing on it can be used; what was saved before is whole. */
-export class DeviceLostError extends BackendError {}
-
 /** `webgpu: ` and what went wrong. */
 export function failure(message: string, cause?: unknown): BackendError {
   return new BackendError(`webgpu: ${message}`, cause === undefined ? {} : { cause });

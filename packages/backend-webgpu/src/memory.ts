@@ -1,4 +1,4 @@
-import { BackendError, type Buffer } from "@slayer/tensor";
+import { BackendError, type Buffer, OutOfMemoryError } from "@slayer/tensor";
 import { failure } from "./errors.js";
 
 // The values of GPUBufferUsage and GPUMapMode (WebGPU, section "Buffer usages"): Node has no such globals.
@@ -48,10 +48,11 @@ function checkRange(buffer: Buffer, offset: number, bytes: number): void {
   );
 }
 
-/** Throws a BackendError if there was no memory for the buffer. */
+/** Throws an OutOfMemoryError if there was no memory for the buffer. */
 export async function checkAllocated(buffer: WebgpuBuffer): Promise<void> {
   const problem = await buffer.problem;
-  if (problem !== undefined) throw failure(`no memory for ${buffer.bytes} bytes: ${problem}`);
+  if (problem === undefined) return;
+  throw new OutOfMemoryError(`webgpu: no memory for ${buffer.bytes} bytes: ${problem}`);
 }
 
 export async function writeBuffer(

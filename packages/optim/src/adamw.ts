@@ -83,14 +83,24 @@ export class AdamW {
       return length;
     });
     const dtype = trainable[0]!.dtype;
-    const programs = {
-      norm: await Program.compile(...recordNorm(groups, lengths, dtype, options.clip), store),
-      update: await Program.compile(recordUpdate(groups, lengths, dtype, options), {}, store),
-      discard: await Program.compile(recordDiscard(groups, lengths, dtype), {}, store),
-      round: working && (await Program.compile(recordRounding(groups, lengths, dtype), {}, store)),
+    const compiled: Program[] = [];
+    const compile = async (...[graph, outputs]: [Graph, Record<string, Tensor>?]) => {
+      compiled.push(await Program.compile(graph, outputs ?? {}, store));
+      return compiled.at(-1)!;
     };
-    const elements = lengths.reduce((a, b) => a + b, 0);
-    return new AdamW(store, trainable, groups, elements, options, programs);
+    try {
+      const programs = {
+        norm: await compile(...recordNorm(groups, lengths, dtype, options.clip)),
+        update: await compile(recordUpdate(groups, lengths, dtype, options)),
+        discard: await compile(recordDiscard(groups, lengths, dtype)),
+        round: working && (await compile(recordRounding(groups, lengths, dtype))),
+      };
+      const elements = lengths.reduce((a, b) => a + b, 0);
+      return new AdamW(store, trainable, groups, elements, options, programs);
+    } catch (error) {
+      for (const program of compiled) program.free();
+      throw error;
+    }
   }
 
   /** What one step runs. */

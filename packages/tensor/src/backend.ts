@@ -72,3 +72,9 @@ export interface Backend {
 export class BackendError extends Error {
   override readonly name = "BackendError";
 }
+
+/** There is not enough memory. The backend works on; what was allocated for what failed has been given back. */
+export class OutOfMemoryError extends BackendError {}
+
+/** The device is gone (a kernel that failed, a reset driver). Nothing on it can be used; what was saved before is whole. */
+export class DeviceLostError extends BackendError {}

@@ -1,6 +1,8 @@
 export { differentiate, type DifferentiateOptions } from "./autodiff.js";
 export {
   BackendError,
+  DeviceLostError,
+  OutOfMemoryError,
   type Backend,
   type Bindings,
   type Buffer,

@@ -129,6 +129,29 @@ function placeInputs(inputs: readonly Tensor[]) {
   return { places, bytes };
 }
 
+/** What a plan's tensors take, in bytes. Parameters and state count as far as the plan uses them. */
+export interface PlanMemory {
+  readonly parameters: number;
+  readonly state: number;
+  readonly intermediates: number;
+  readonly inputs: number;
+  /** The step at which most intermediates are alive; -1 where there are none. */
+  readonly fullestStep: number;
+}
+
+export function planMemoryOf(plan: Plan): PlanMemory {
+  const kept = (role: Role) =>
+    plan.persistent.filter((t) => t.role === role).reduce((sum, t) => sum + byteLength(t), 0);
+  let [alive, most, fullestStep] = [0, 0, -1];
+  plan.steps.forEach(({ outputs, frees }, i) => {
+    alive += outputs.reduce((sum, t) => sum + byteLength(t), 0);
+    if (alive > most) [most, fullestStep] = [alive, i];
+    alive -= frees.reduce((sum, [, bytes]) => sum + bytes, 0);
+  });
+  const { arenaBytes: intermediates, inputBytes: inputs } = plan;
+  return { parameters: kept("parameter"), state: kept("state"), intermediates, inputs, fullestStep };
+}
+
 export interface PlanCost {
   /** What MFU counts: matrix products, attention and LM head, nothing computed twice. */
   readonly modelFlops: number;

@@ -1,7 +1,15 @@
-import { BackendError, type Backend, type Bindings, type Buffer, type Executable, type Region } from "./backend.js";
+import {
+  BackendError,
+  type Backend,
+  type Bindings,
+  type Buffer,
+  type Executable,
+  OutOfMemoryError,
+  type Region,
+} from "./backend.js";
 import { decode, encode, isOf, type TypedArray } from "./dtype.js";
 import type { Graph, Tensor } from "./graph.js";
-import { makePlan, type Operand, type Plan, type Step } from "./plan.js";
+import { makePlan, type Operand, type Plan, planMemoryOf, type Step } from "./plan.js";
 import { byteLength, formatType, size } from "./shape.js";
 import { Store } from "./store.js";
 
@@ -25,7 +33,7 @@ export class Program {
 
   /**
    * Plans the graph, checks that the backend has every kernel, allocates, and binds parameters and state by name, each to
-   * the first store that has it.
+   * the first store that has it. Throws an OutOfMemoryError with what the plan needs, by component; it holds nothing then.
    */
   static async compile(
     graph: Graph,
@@ -40,10 +48,19 @@ export class Program {
       if (answer !== true) throw new BackendError(`backend ${backend.name} cannot run ${step.op}: ${answer}`);
     }
     const persistent = plan.persistent.map((t) => (all.find((s) => s.has(t.name)) ?? all[0]!).region(t.name, t));
-    const arena = backend.allocate(plan.arenaBytes);
-    const inputs = backend.allocate(plan.inputBytes);
-    const bindings = { arena, inputs, persistent };
-    return new Program(backend, await backend.prepare(plan, bindings), bindings);
+    const held: Buffer[] = [];
+    const allocate = (bytes: number) => {
+      held.push(backend.allocate(bytes));
+      return held.at(-1)!;
+    };
+    try {
+      const bindings = { arena: allocate(plan.arenaBytes), inputs: allocate(plan.inputBytes), persistent };
+      return new Program(backend, await backend.prepare(plan, bindings), bindings);
+    } catch (error) {
+      for (const buffer of held) backend.free(buffer);
+      if (!(error instanceof OutOfMemoryError)) throw error;
+      throw new OutOfMemoryError(`${error.message}; ${describeMemory(plan)}`, { cause: error });
+    }
   }
 
   /** These steps of the plan alone, over the same memory, to measure them. It has nothing of its own that wants freeing. */
@@ -86,3 +103,13 @@ function offsetOf({ place }: Operand): number {
   if (place.in === "persistent") throw new Error("a persistent operand has no offset of its own");
   return place.offset;
 }
+
+function describeMemory(plan: Plan): string {
+  const { fullestStep, ...parts } = planMemoryOf(plan);
+  const list = Object.entries(parts).map(([name, bytes]) => `${name} ${mebibytes(bytes)}`);
+  const fullest = plan.steps[fullestStep];
+  const most = fullest && `; most intermediates are alive at step ${fullestStep}, ${fullest.op}`;
+  return `the plan needs ${list.join(", ")}${most ?? ""}`;
+}
+
+const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

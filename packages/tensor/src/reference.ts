@@ -1,4 +1,12 @@
-import { BackendError, type Backend, type Bindings, type Buffer, type Executable, type Region } from "./backend.js";
+import {
+  BackendError,
+  type Backend,
+  type Bindings,
+  type Buffer,
+  type Executable,
+  OutOfMemoryError,
+  type Region,
+} from "./backend.js";
 import { widenBf16, roundToBf16 } from "./bf16.js";
 import { viewOf } from "./dtype.js";
 import type { View } from "./op.js";
@@ -55,7 +63,7 @@ export function createReferenceBackend(options: ReferenceOptions = {}): Backend 
       try {
         return new HostBuffer(bytes);
       } catch (cause) {
-        throw new BackendError(`reference: no memory for ${bytes} bytes`, { cause });
+        throw new OutOfMemoryError(`reference: no memory for ${bytes} bytes`, { cause });
       }
     },
     free() {}, // the garbage collector does

@@ -83,10 +83,11 @@ export async function setUp(
   precision: Precision,
 ): Promise<Setup> {
   const store = new Store(backend);
+  let optimizer: AdamW | undefined;
   try {
     const { trainable } = model;
     const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
-    const optimizer = await AdamW.create(store, trainable, {
+    optimizer = await AdamW.create(store, trainable, {
       ...{ betas, eps, weightDecay, clip: recipe.clip, groups: groupsOf(recipe, trainable) },
       ...(precision.trained === "bf16" && { working: "bf16" }),
     });
@@ -104,6 +105,7 @@ export async function setUp(
     const program = await Program.compile(graph, { loss }, store);
     return { store, optimizer, program, shape, precision };
   } catch (error) {
+    optimizer?.free();
     store.free();
     throw error;
   }

@@ -4,7 +4,7 @@ import { join, sep } from "node:path";
 import { writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
-import type { Backend } from "@slayer/tensor";
+import { type Backend, OutOfMemoryError } from "@slayer/tensor";
 import { TrainingData } from "./corpus.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
@@ -56,7 +56,11 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     await checkDirectory(recipe, options);
     data ??= await TrainingData.open(recipe, tokenizer, options);
     const meter = metered(backend);
-    setup = await setUp(recipe, model, meter.backend, shape, precision);
+    try {
+      setup = await setUp(recipe, model, meter.backend, shape, precision);
+    } catch (error) {
+      throw error instanceof OutOfMemoryError ? tooLarge(error, prediction) : error;
+    }
     await load(recipe, model, setup, options.signal);
     // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
     await prepareDirectory(recipe, options);
@@ -93,11 +97,22 @@ async function load(
 function checkFits({ memory, recompute }: Prediction, { name, capabilities }: Backend): void {
   const wanted = Math.max(memory.intermediates, memory.inputs);
   if (wanted <= capabilities.maxBufferBytes) return;
-  const mend = `lower batch.micro or sequence_length${recompute ? "" : ", or set recompute: block"}`;
   throw new RecipeError(
-    `the plan needs ${wanted} bytes of intermediates in one piece, the ${name} backend has at most ${capabilities.maxBufferBytes}; ${mend}`,
+    `the plan needs ${wanted} bytes of intermediates in one piece, the ${name} backend has at most ${capabilities.maxBufferBytes}; ${mend(recompute)}`,
   );
 }
+
+/** The backend's error, with what the whole run takes, by component. */
+function tooLarge(error: OutOfMemoryError, { memory, recompute }: Prediction): OutOfMemoryError {
+  const { total, ...parts } = memory;
+  const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const list = Object.entries(parts).flatMap(([name, bytes]) => (bytes > 0 ? [`${name} ${mebibytes(bytes)}`] : []));
+  const takes = `the run takes ${mebibytes(total)}: ${list.join(", ")}`;
+  return new OutOfMemoryError(`${error.message}; ${takes}; ${mend(recompute)}`, { cause: error });
+}
+
+const mend = (recompute: boolean) =>
+  `lower batch.micro or sequence_length${recompute ? "" : ", or set recompute: block"}`;
 
 /** Where the run takes place, and what it was expected to take. */
 async function describeEnvironment(recipe: Recipe, backend: Backend, prediction: Prediction): Promise<void> {

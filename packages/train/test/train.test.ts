@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Checkpoint } from "@slayer/checkpoint";
 import { expand, planSlayer } from "@slayer/surgery";
-import { createReferenceBackend } from "@slayer/tensor";
+import { type Backend, createReferenceBackend, OutOfMemoryError } from "@slayer/tensor";
 import {
   checkRecipe,
   InterruptedError,
@@ -197,6 +197,33 @@ describe("continued pre-training of a surgically expanded model", () => {
 });
 
 describe("mistakes", () => {
+  it("a run that the device's memory does not hold: what it takes by component, and what helps; nothing stays allocated", async () => {
+    const { allocate, ...others } = createReferenceBackend();
+    let room = 0;
+    const backend: Backend = {
+      ...others,
+      allocate(bytes) {
+        if (bytes > room) throw new OutOfMemoryError(`${bytes} bytes, of ${room}`);
+        room -= bytes;
+        return allocate(bytes);
+      },
+      free(buffer) {
+        room += buffer.bytes;
+        others.free(buffer);
+      },
+    };
+    // Too little for the first tensor, for later ones, for the step's intermediates.
+    for (const memory of [1000, 60_000, 75_000, 200_000]) {
+      room = memory;
+      const run = train(recipe("too-large"), backend);
+      await expect(run).rejects.toThrow(OutOfMemoryError);
+      await expect(run).rejects.toThrow(
+        /^\d+ bytes, of \d+(; the plan needs .*)?; the run takes 0.\d MiB: weights 0.\d MiB, gradients .*, moments .*, intermediates .*, inputs .*, evaluation .*; lower batch.micro or sequence_length, or set recompute: block$/,
+      );
+      expect(room).toBe(memory);
+    }
+  });
+
   it("an existing run is neither overwritten nor resumed unasked", async () => {
     await expect(train(recipe("plain"), createReferenceBackend())).rejects.toThrow(
       "--resume continues it, --overwrite replaces it",
