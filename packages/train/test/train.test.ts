@@ -198,18 +198,18 @@ describe("continued pre-training of a surgically expanded model", () => {
 
 describe("mistakes", () => {
   it("a run that the device's memory does not hold: what it takes by component, and what helps; nothing stays allocated", async () => {
-    const { allocate, ...others } = createReferenceBackend();
+    const ample = createReferenceBackend();
     let room = 0;
     const backend: Backend = {
-      ...others,
+      ...ample,
       allocate(bytes) {
         if (bytes > room) throw new OutOfMemoryError(`${bytes} bytes, of ${room}`);
         room -= bytes;
-        return allocate(bytes);
+        return ample.allocate(bytes);
       },
       free(buffer) {
         room += buffer.bytes;
-        others.free(buffer);
+        ample.free(buffer);
       },
     };
     // Too little for the first tensor, for later ones, for the step's intermediates.
