@@ -15,8 +15,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createCpuBackend } from "../../packages/backend-cpu/dist/index.js";
-import { CheckpointWriter, encodeFromF32, expectedTensors, parseConfig } from "../../packages/checkpoint/dist/index.js";
-import { Tokenizer, trainBpe, writeTokenizer } from "../../packages/data/dist/index.js";
+import { parseConfig } from "../../packages/checkpoint/dist/index.js";
+import { Tokenizer } from "../../packages/data/dist/index.js";
 import { forward, forwardBlock, forwardHead } from "../../packages/model/dist/index.js";
 import {
   differentiate,
@@ -29,6 +29,7 @@ import {
   Store,
   sum,
 } from "../../packages/tensor/dist/index.js";
+import { llamaJson, writeRandomModel } from "../random-model.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -42,28 +43,14 @@ const { values } = parseArgs({
 });
 if (!values.data) throw new Error("expected --data FILE");
 const LENGTH = 512;
-const raw = {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  vocab_size: 4096,
-  hidden_size: 512,
-  intermediate_size: 1376,
-  num_hidden_layers: 12,
-  num_attention_heads: 8,
-  num_key_value_heads: 4,
-  max_position_embeddings: 2048,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-  torch_dtype: "float32",
-};
+const raw = llamaJson({ d: 512, blocks: 12, heads: 8, kvHeads: 4, ffn: 1376 });
 const config = parseConfig(raw, "config.json");
 const bin = fileURLToPath(new URL("../../packages/cli/dist/bin.js", import.meta.url));
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 
 const work = await mkdtemp(join(tmpdir(), "slayer-verbs-"));
 try {
-  await writeModel(work, await readFile(values.data, "utf8"));
+  await writeRandomModel(work, raw, await readFile(values.data, "utf8"));
   const flops = neededFlops();
   const rows = [];
   const text = await readFile(values.data, "utf8");
@@ -192,19 +179,4 @@ async function timed(argv) {
   if (code !== 0) throw new Error(`slayer ${argv.join(" ")} ended with ${code}: ${stderr}`);
   const [user, system] = stderr.trim().split("\n").at(-1).split(" ").map(Number);
   return { wall: (performance.now() - start) / 1000, processor: user + system };
-}
-
-async function writeModel(dir, text) {
-  await writeFile(join(dir, "config.json"), JSON.stringify(raw));
-  await writeTokenizer(dir, trainBpe([text.slice(0, 2 ** 19)], { vocabSize: raw.vocab_size }));
-  const specs = [...expectedTensors(config)].map(([name, shape]) => ({ name, shape, dtype: "F32" }));
-  const writer = await CheckpointWriter.create(dir, specs);
-  let state = 1;
-  const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  for (const { name, shape } of specs) {
-    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
-    for (let i = 0; i < data.length; i++) data[i] = shape.length === 1 ? 1 : 0.07 * (uniform() - 0.5);
-    await writer.write(name, encodeFromF32(data, "F32"));
-  }
-  await writer.finish();
 }
