@@ -25,30 +25,25 @@ const { values: options } = parseArgs({
     out: { type: "string" },
   },
 });
+const { worker } = options;
+if (!worker) throw new Error("--worker is missing: start this through run.sh");
 const isas = options.isas.split(",");
 const rounds = Number(options.rounds);
 
 /** @param {number} threads */
 function startAll(threads) {
-  const ours = isas.map((isa) => startWorker(isa, [required("worker"), isa, `${threads}`], { threads }));
+  const ours = isas.map((isa) => startWorker(isa, [worker, isa, `${threads}`], { threads }));
   const blas = options.openblas
     ? options.coretypes.split(",").map((core) =>
-        startWorker(`OpenBLAS ${core}`, [required("worker"), "openblas", `${threads}`, options.openblas ?? ""], {
+        startWorker(`OpenBLAS ${core}`, [worker, "openblas", `${threads}`, options.openblas ?? ""], {
           threads,
           env: { OPENBLAS_CORETYPE: core },
         }),
       )
     : [];
-  const python = [required("python"), new URL("./torch_worker.py", import.meta.url).pathname, `${threads}`];
-  const torch = options.python ? [startWorker("PyTorch", python, { threads })] : [];
+  const script = new URL("./torch_worker.py", import.meta.url).pathname;
+  const torch = options.python ? [startWorker("PyTorch", [options.python, script, `${threads}`], { threads })] : [];
   return { ours, peers: [...blas, ...torch] };
-}
-
-/** @param {"worker" | "python"} name */
-function required(name) {
-  const value = options[name];
-  if (!value) throw new Error(`--${name} is missing: start this through run.sh`);
-  return value;
 }
 
 /** Threads that a library lets spin after its work must be asleep before the next one is timed. */

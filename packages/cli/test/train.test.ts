@@ -116,6 +116,14 @@ describe("slayer train", () => {
     expect(() => readFileSync("runs/a/recipe.json")).toThrow("ENOENT");
   });
 
+  it("sequences longer than the model is made for are warned of", async () => {
+    const config = JSON.parse(readFileSync("model/config.json", "utf8")) as object;
+    writeFileSync("model/config.json", JSON.stringify({ ...config, max_position_embeddings: 7 }));
+    const { code, stderr } = await slayer(["train", "recipe.yaml", "--dry-run"]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^warning: sequence_length \d+ is beyond the 7 positions that the model is made for/m);
+  });
+
   it("--dry-run needs no weights: the model's config.json, or geometry in the recipe", async () => {
     rmSync("model/model.safetensors");
     const shown = await slayer(["train", "recipe.yaml", "--dry-run"]);

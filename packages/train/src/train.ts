@@ -20,10 +20,23 @@ import { setUp, type Setup } from "./setup.js";
  * What a run would take on a backend, exactly as planned, with the time of a step from measured rates; nothing is trained. The
  * model's weights are not needed: its config.json is enough, or the recipe's `geometry`.
  */
-export async function dryRun(recipe: Recipe, backend: Backend): Promise<Prediction & { geometry: string }> {
+export async function dryRun(
+  recipe: Recipe,
+  backend: Backend,
+  { warn }: Pick<TrainOptions, "warn"> = {},
+): Promise<Prediction & { geometry: string }> {
   const model = await readGeometry(recipe);
+  warnOfLength(recipe, model, warn);
   const { prediction } = await planRun(recipe, model, backend, measureWith(recipe, model, backend));
   return { ...prediction, geometry: model.from };
+}
+
+function warnOfLength(recipe: Recipe, { config }: Geometry, warn: TrainOptions["warn"]): void {
+  if (recipe.sequence_length <= config.maxPositionEmbeddings) return;
+  warn?.(
+    `sequence_length ${recipe.sequence_length} is beyond the ${config.maxPositionEmbeddings} positions that the model is made for ` +
+      "(max_position_embeddings): what it knows holds for shorter ones",
+  );
 }
 
 const measureWith =
@@ -43,6 +56,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
   let model: OpenModel | undefined;
   try {
     model = await openModel(recipe);
+    warnOfLength(recipe, model, options.warn);
     const tokenizer = await Tokenizer.load(recipe.model);
     if (tokenizer.vocabSize > model.config.vocabSize) {
       throw new RecipeError(

@@ -78,7 +78,7 @@ async function show(run: Run, recipe: Recipe, directory: string, count: number):
 
 async function dry(run: Run, recipe: Recipe): Promise<object> {
   const backend = await run.backend();
-  const prediction = await dryRun(recipe, backend);
+  const prediction = await dryRun(recipe, backend, { warn: (message) => run.warn(message) });
   run.print(`model        planned from ${prediction.geometry}, for ${backend.capabilities.device}`);
   for (const line of describePrediction(recipe, prediction)) run.print(line);
   const steps = stepsOf(recipe, prediction);
