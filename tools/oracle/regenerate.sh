@@ -9,5 +9,6 @@ PYTHON="${PYTHON:-tools/oracle/.venv/bin/python}"
 "$PYTHON" tools/oracle/models.py --out test/fixtures/models --self-check
 "$PYTHON" tools/oracle/losscurve_fixture.py --out test/fixtures/losscurve
 "$PYTHON" tools/oracle/lora_fixture.py --fixture test/fixtures/losscurve
+"$PYTHON" tools/oracle/adalora_fixture.py --fixture test/fixtures/losscurve
 "$PYTHON" tools/oracle/quantized_matrices.py --out packages/tensor/test/fixtures/quantized.json
 "$PYTHON" tools/oracle/tokenizer_ids.py --out packages/data/test/fixtures

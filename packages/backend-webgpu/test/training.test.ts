@@ -6,7 +6,7 @@ import { createWebgpuBackend, DeviceLostError } from "@slayer/backend-webgpu";
 import { Checkpoint } from "@slayer/checkpoint";
 import { expand, planSlayer } from "@slayer/surgery";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
-import { checkRecipe, readMetrics, train } from "@slayer/train";
+import { checkRecipe, readMetrics, type StepMetrics, train } from "@slayer/train";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 import { tinyTexts } from "../../../test/support/tiny-texts.js";
@@ -26,7 +26,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const recipe = (out: string, steps: number) =>
+const recipe = (out: string, steps: number, changes: object = {}) =>
   checkRecipe(
     {
       model: join(dir, "expanded"),
@@ -38,6 +38,7 @@ const recipe = (out: string, steps: number) =>
       schedule: { warmup: 4 },
       checkpoint: { every: 4, keep: 2 },
       out: join(dir, out),
+      ...changes,
     },
     "test recipe",
   );
@@ -72,6 +73,20 @@ describe.skipIf(missing !== undefined)(`training on WebGPU${note}`, () => {
       expect(worst).toBeLessThanOrEqual(1e-3);
     }
     expect(webgpu.at(-1)).toBeLessThan(webgpu[0]!);
+  });
+
+  it("AdaLoRA, 12 steps: losses as the reference's to 1e-3 of each, ranks that fall to the same sums", async () => {
+    const adapter = { name: "adalora", rank: 4, target_rank: 2, tinit: 2, tfinal: 4, targets: ["q_proj", "down_proj"] };
+    const curve = async (name: string, backend: Backend) => {
+      await train(recipe(name, 12, { adapter }), backend);
+      await backend.close();
+      return (await readMetrics(join(dir, name, "metrics.jsonl"))) as StepMetrics[];
+    };
+    const webgpu = await curve("adalora-webgpu", await createWebgpuBackend());
+    const reference = await curve("adalora-reference", createReferenceBackend());
+    webgpu.forEach(({ loss }, i) => expect(Math.abs(loss / reference[i]!.loss - 1)).toBeLessThanOrEqual(1e-3));
+    expect(webgpu.map(({ ranks }) => ranks)).toEqual(reference.map(({ ranks }) => ranks));
+    expect([webgpu[1]!.ranks, webgpu[11]!.ranks]).toEqual([2 * webgpu[11]!.ranks!, webgpu[11]!.ranks]);
   });
 
   it("a device lost in a run: a typed error, and the run goes on from its last checkpoint, bit for bit", async () => {

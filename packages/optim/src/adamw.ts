@@ -30,8 +30,8 @@ export interface AdamWOptions {
 /** The tensors kept beside each trainable parameter; each kind lies in flat ranges of its own. */
 const KINDS = ["gradient", "adamw.m", "adamw.v"] as const;
 
-/** Name in the store of what is kept beside a parameter: its gradient, a moment of AdamW, or its f32 master. */
-export function companionName(kind: (typeof KINDS)[number] | "master", parameter: string): string {
+/** Name in the store of what is kept beside a parameter: its gradient, a moment of AdamW, its f32 master, … */
+export function companionName(kind: string, parameter: string): string {
   return `${kind}.of.${parameter}`;
 }
 
@@ -72,7 +72,7 @@ export class AdamW {
     const groups = options.groups ?? parameterGroups(trainable, { lr: 1, weightDecay });
     const lengths = groups.map(({ name, parameters }) => {
       const range = (kind: string, types: NamedType[]) => store.addRange(types, `${kind}.${name}`);
-      const companions = (kind: Parameters<typeof companionName>[0]) =>
+      const companions = (kind: string) =>
         parameters.map((type) => ({ ...type, name: companionName(kind, type.name) }));
       const length = range(
         "parameter",
@@ -113,6 +113,11 @@ export class AdamW {
     return this.#options.working ? companionName("master", parameter) : parameter;
   }
 
+  /** Likewise of a group's flat range. */
+  masterRange({ name }: ParameterGroup): string {
+    return `${this.#options.working ? "master" : "parameter"}.${name}`;
+  }
+
   /** Rounds the masters into the working copies, after they were written from outside. Without masters, nothing. */
   async roundMasters(): Promise<void> {
     await this.#programs.round?.run();
@@ -122,6 +127,11 @@ export class AdamW {
   async norm(scale: number): Promise<number> {
     await this.#programs.norm.run({ scale: this.#values([scale]) });
     return (await this.#programs.norm.read("norm"))[0]!;
+  }
+
+  /** What the update multiplies the accumulated gradients with: the scale, and the clipping. After `norm`. */
+  async factor(): Promise<number> {
+    return (await this.#programs.norm.read("factor"))[0]!;
   }
 
   /** One update with the gradients as `norm` scaled and clipped them; they are zero afterwards. `step` counts from 0. */

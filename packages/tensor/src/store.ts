@@ -72,6 +72,12 @@ export class Store {
     return this.#get(name);
   }
 
+  /** Elements before the tensor in its range. */
+  offset(name: string): number {
+    const { offset, dtype } = this.#get(name);
+    return offset / byteSize(dtype);
+  }
+
   /** Overwrites the whole tensor. A bf16 tensor takes f32 values, which are rounded to nearest even, or raw bits. */
   async write(name: string, values: TypedArray | Uint16Array): Promise<void> {
     const tensor = this.#get(name);

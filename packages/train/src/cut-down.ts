@@ -1,7 +1,7 @@
 import { expectedTensors, type ModelConfig } from "@slayer/checkpoint";
 import { matchesPattern, type NamedType } from "@slayer/optim";
 import { makePlan, planCost } from "@slayer/tensor";
-import { adapterTypes, adaptWith } from "./lora.js";
+import { adapterTypes, adaptWith } from "./adapter.js";
 import type { Geometry } from "./model.js";
 import { recordMicroBatch, type StepShape } from "./setup.js";
 

@@ -6,11 +6,12 @@ import { type DataOptions, heldOutIds, type SourceSummary, type TrainingData } f
 import { InterruptedError, TrainingError } from "./errors.js";
 import { exportModel } from "./export.js";
 import { exportAdapter } from "./export-adapter.js";
-import { adaptWith } from "./lora.js";
+import { adaptWith } from "./adapter.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 import type { OpenModel } from "./model.js";
 import { accumulateStep, applyStep, type Gradients } from "./one-step.js";
 import type { Prediction } from "./predict.js";
+import type { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
 import { RunLog } from "./run-log.js";
 import { CheckpointSaver } from "./saver.js";
@@ -68,6 +69,8 @@ export interface RunParts {
   readonly options: TrainOptions;
   readonly model: OpenModel;
   readonly setup: Setup;
+  /** AdaLoRA's. */
+  readonly allocator: RankAllocator | undefined;
   readonly tokenizer: Tokenizer;
   readonly data: TrainingData;
   readonly prediction: Prediction;
@@ -140,7 +143,7 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const card = `# ${recipe.out}\n\nPost-trained by Slayer from ${recipe.model}: ${steps} steps, ${state.tokens} tokens, ${names.size} trained tensors.\n`;
   // The model has learnt this template, and needs it to be talked to.
   const files = data.chatTemplate === undefined ? {} : { "chat_template.jinja": data.chatTemplate };
-  if (recipe.adapter) await exportAdapter(recipe.model, setup.optimizer, recipe.adapter, out, card);
+  if (recipe.adapter) await exportAdapter(parts, out, card);
   else await exportModel(model.checkpoint, setup.store, names, out, card, files);
   const measured = {
     secondsPerStep: seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? null,

@@ -10,6 +10,10 @@ export interface StepMetrics {
   /** Mean over the step's scored tokens, nats. */
   loss: number;
   lr: number;
+  /** AdaLoRA's, for vectors that are not orthogonal; not part of `loss`. */
+  penalty?: number;
+  /** Sum of the ranks that AdaLoRA keeps. */
+  ranks?: number;
   /** Before clipping. */
   grad_norm: number;
   /** Tokens processed since the start of the run. */

@@ -11,8 +11,9 @@ import {
 } from "@slayer/checkpoint";
 import type { NamedType } from "@slayer/optim";
 import { RecipeError } from "./errors.js";
-import { adapterTypes, type LoraSettings } from "./lora.js";
+import { adapterTypes } from "./adapter.js";
 import type { Recipe } from "./recipe.js";
+import type { AdapterSettings } from "./recipe-adapter.js";
 import { type BlockKinds, selectTrainable } from "./trainable.js";
 
 /** What is known of a model without its weights. */
@@ -23,7 +24,7 @@ export interface Geometry {
   /** Those that are trained. */
   readonly trainable: readonly NamedType[];
   /** Beside the parameters, if it is what is trained. */
-  readonly adapter?: LoraSettings | undefined;
+  readonly adapter?: AdapterSettings | undefined;
   /** How the checkpoint stores a tensor. */
   readonly stored: (name: string) => StoredDtype;
 }

@@ -12,6 +12,8 @@ export interface Gradients {
   readonly seen: readonly SeenBatch[];
   /** Mean over the scored tokens of all micro-batches, nats. */
   readonly loss: number;
+  /** AdaLoRA's, not part of the loss. */
+  readonly penalty?: number;
   /** Of the mean loss's gradient, before clipping. */
   readonly norm: number;
   readonly started: number;
@@ -22,7 +24,7 @@ export interface Gradients {
  * the number of all scored tokens at the end, so that unequal micro-batches give what one large batch would.
  */
 export async function accumulateStep(
-  { recipe, model, setup }: RunParts,
+  { recipe, model, setup, allocator }: RunParts,
   nextBatch: () => Batch | null,
 ): Promise<Gradients> {
   const started = performance.now();
@@ -41,19 +43,22 @@ export async function accumulateStep(
   const scored = seen.reduce((sum, batch) => sum + batch.scored, 0);
   if (scored === 0) throw new TrainingError("a step had no token to score");
   const loss = seen.reduce((sum, { nll }) => sum + nll, 0) / scored;
-  const norm = Number.isFinite(loss) ? await optimizer.norm(1 / scored) : NaN;
-  return { seen, loss, norm, started };
+  if (!Number.isFinite(loss)) return { seen, loss, norm: NaN, started };
+  const penalty = await allocator?.regularise(scored);
+  const norm = await optimizer.norm(1 / scored);
+  return { seen, loss, norm, started, ...(penalty !== undefined && { penalty }) };
 }
 
 /** Updates the parameters with the gradients of `accumulateStep`. */
 export async function applyStep(
-  { recipe, setup, prediction }: RunParts,
-  { loss, norm, started }: Gradients,
+  { recipe, setup, prediction, allocator }: RunParts,
+  { loss, norm, started, penalty }: Gradients,
   before: TrainingState,
   steps: number,
 ): Promise<StepMetrics> {
   const lr = learningRate(recipe.schedule, recipe.optimizer.lr, before.step, steps);
   await setup.optimizer.update(before.step - before.skipped, lr);
+  const ranks = await allocator?.allocate(before.step + 1);
   const tokens = recipe.batch.sequences * setup.shape.length;
   const seconds = (performance.now() - started) / 1000;
   const peak = prediction.time?.peakFlops;
@@ -61,6 +66,8 @@ export async function applyStep(
     step: before.step + 1,
     loss,
     lr,
+    ...(penalty !== undefined && { penalty }),
+    ...(ranks !== undefined && { ranks }),
     grad_norm: norm,
     tokens: before.tokens + tokens,
     tokens_per_second: tokens / seconds,

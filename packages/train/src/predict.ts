@@ -2,7 +2,7 @@ import { freemem } from "node:os";
 import { forward, typesIn } from "@slayer/model";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, type Store } from "@slayer/tensor";
 import { createDryBackend, metered } from "./dry-backend.js";
-import { adaptWith } from "./lora.js";
+import { adapterElements, adaptWith } from "./adapter.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
 import type { Recipe } from "./recipe.js";
@@ -20,6 +20,8 @@ export interface Prediction {
     masters: number;
     gradients: number;
     moments: number;
+    /** What AdaLoRA remembers of how much each weight matters. */
+    importance: number;
     intermediates: number;
     inputs: number;
     /** While held-out text is scored. */
@@ -80,7 +82,9 @@ export async function planRun(
     precision,
     prediction: {
       parameters: elements(model.parameters),
-      trainable: elements(model.trainable),
+      trainable: model.adapter
+        ? model.trainable.reduce((n, type) => n + adapterElements(type), 0)
+        : elements(model.trainable),
       decayed: { tensors: matrices, not: model.trainable.length - matrices },
       memory: chosen.memory,
       precision: { activations: precision.activations, trained: precision.trained },
@@ -116,13 +120,14 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
     masters: precision.trained === "bf16" ? 4 * elements : 0,
     gradients: 4 * elements,
     moments: 8 * elements,
+    importance: model.adapter?.name === "adalora" ? 8 * elements : 0,
   };
   const before = meter.bytes();
   if (recipe.eval) await rehearseEvaluation(recipe, model, store);
   const { arenaBytes, inputBytes } = program.plan;
   const steps = optimizer.plans.reduce((sum, plan) => sum + plan.arenaBytes + plan.inputBytes, 0);
   const memory = {
-    weights: store.bytes - parts.masters - parts.gradients - parts.moments,
+    weights: store.bytes - parts.masters - parts.gradients - parts.moments - parts.importance,
     ...parts,
     intermediates: arenaBytes,
     inputs: inputBytes + steps,

@@ -14,6 +14,7 @@ import {
 } from "@slayer/tensor";
 import { cutDown } from "./cut-down.js";
 import type { Geometry } from "./model.js";
+import { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
 import { type Precision, setUp, type Setup, type StepShape } from "./setup.js";
 
@@ -55,7 +56,9 @@ export async function probe(
   try {
     await fill(setup.store, small.model.parameters);
     const rates = await measureKinds(setup, small.model);
-    const updateRate = await measureUpdate(setup);
+    const adapter = recipe.adapter && { ...recipe.adapter, tinit: 0, tfinal: 0 };
+    const allocator = await RankAllocator.of(adapter, setup.optimizer, small.model.config, 2);
+    const updateRate = await measureUpdate(setup, allocator);
     const fallback = ({ cost }: Step) => (cost.matmulFlops > 0 ? peakFlops : bandwidth);
     return {
       peakFlops,
@@ -111,8 +114,13 @@ async function measureKinds({ program, shape, precision }: Setup, { config }: Ge
 }
 
 /** Bytes per second. */
-async function measureUpdate(setup: Setup): Promise<number> {
-  return updateBytes(setup) / (await bestOf(() => setup.optimizer.step(0, 1e-6, 1)));
+async function measureUpdate({ optimizer }: Setup, allocator: RankAllocator | undefined): Promise<number> {
+  const update = async () => {
+    await allocator?.regularise(1);
+    await optimizer.step(0, 1e-6, 1);
+    await allocator?.allocate(1);
+  };
+  return updateBytes({ optimizer }) / (await bestOf(update));
 }
 
 /** FLOP/s: the best of squares that grow while a moment allows. */

@@ -1,6 +1,8 @@
 import { parseYaml } from "@slayer/checkpoint";
 import { z } from "zod";
 import { RecipeError } from "./errors.js";
+import { rankSchedule } from "./rank-schedule.js";
+import { adapter, adapterProblem } from "./recipe-adapter.js";
 import { dataKeys, dataProblem, dataSource, type Packing, packingOf } from "./recipe-data.js";
 
 const count = z.int().positive();
@@ -28,17 +30,7 @@ const recipeSchema = z.strictObject({
   /** What is trained: `provenance` (the new and updated blocks), `all`, or patterns on whole path segments. */
   trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
   /** Instead of `trainable`: the model stays as it is, and low-rank matrices beside its linear layers are trained. */
-  adapter: z
-    .strictObject({
-      name: z.enum(["lora", "adalora"]),
-      rank: count.max(1024).default(8),
-      alpha: z.number().positive().default(16),
-      targets: z
-        .array(z.string().min(1))
-        .min(1)
-        .default(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
-    })
-    .optional(),
+  adapter: adapter.optional(),
   data: z.array(dataSource).min(1),
   sequence_length: count.min(2),
   ...dataKeys,
@@ -125,16 +117,14 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   if (sequences % micro !== 0) {
     throw new RecipeError(`${file}: batch.sequences (${sequences}) must be a multiple of batch.micro (${micro})`);
   }
-  if (recipe.adapter?.name === "adalora") {
-    throw new RecipeError(`${file}: adapter: adalora is not built yet; name: lora is`);
-  }
   if (recipe.adapter && recipe.trainable !== "provenance") {
     throw new RecipeError(`${file}: with an adapter the model's own weights are frozen; leave trainable out`);
   }
   if (recipe.frozen && recipe.trainable === "all") {
     throw new RecipeError(`${file}: with trainable: all nothing is frozen; leave frozen out`);
   }
-  const problem = dataProblem(recipe);
+  if (recipe.adapter?.name === "adalora" && recipe.steps !== undefined) rankSchedule(recipe.adapter, recipe.steps);
+  const problem = adapterProblem(recipe.adapter) ?? dataProblem(recipe);
   if (problem !== undefined) throw new RecipeError(`${file}: ${problem}`);
   if (recipe.eval && recipe.eval.perplexity.length === 0 && recipe.held_out === 0) {
     throw new RecipeError(`${file}: eval has nothing to evaluate: give eval.perplexity files, or held_out a share`);

@@ -3,8 +3,9 @@ import { addWeight, forward, type ForwardOptions, typesIn, type WeightForm } fro
 import { accumulateGradients, AdamW, type NamedType, parameterGroups } from "@slayer/optim";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, Program, Store, sum, type Tensor } from "@slayer/tensor";
 import { RecipeError } from "./errors.js";
-import { adapterState, adaptWith } from "./lora.js";
+import { adapterState, adaptWith } from "./adapter.js";
 import type { Geometry } from "./model.js";
+import { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
 
 export interface StepShape {
@@ -96,6 +97,7 @@ export async function setUp(
     }
     const { adapter } = model;
     if (adapter) store.add({ ...adapterState(adapter), dtype: precision.trained });
+    if (adapter?.name === "adalora") RankAllocator.addState(optimizer, model.config, adapter);
     const types = {
       dtype: precision.activations,
       weights: typesIn(store),

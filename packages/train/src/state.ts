@@ -7,6 +7,7 @@ import type { Position } from "@slayer/data";
 import { type AdamW, companionName } from "@slayer/optim";
 import { z } from "zod";
 import { TrainingError } from "./errors.js";
+import { allocatorState } from "./rank-allocator.js";
 
 /** What beside the tensors a run needs to go on exactly where it was. */
 export interface TrainingState {
@@ -34,9 +35,12 @@ const STATE_FILE = "state.json";
 const TENSORS_FILE = "model.safetensors";
 const directoryName = (step: number) => `step-${String(step).padStart(8, "0")}`;
 
-/** For each trainable parameter: its f32 master and AdamW's moments, by their names in the file and in the store. */
+/**
+ * For each trainable parameter its f32 master and AdamW's moments, and what AdaLoRA remembers; by their names in the file and in
+ * the store.
+ */
 function savedTensors(optimizer: AdamW): { name: string; inStore: string; shape: readonly number[] }[] {
-  return optimizer.trainable.flatMap(({ name, shape }) => {
+  const moments = optimizer.trainable.flatMap(({ name, shape }) => {
     const [m, v] = [companionName("adamw.m", name), companionName("adamw.v", name)];
     return [
       { name, inStore: optimizer.masterName(name), shape },
@@ -44,6 +48,7 @@ function savedTensors(optimizer: AdamW): { name: string; inStore: string; shape:
       { name: v, inStore: v, shape },
     ];
   });
+  return [...moments, ...allocatorState(optimizer)];
 }
 
 /** Bytes of one checkpoint's tensors. */

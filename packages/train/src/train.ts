@@ -5,14 +5,15 @@ import { writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
 import { type Backend, OutOfMemoryError } from "@slayer/tensor";
+import { initialiseAdapter } from "./adapter.js";
 import { TrainingData } from "./corpus.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
-import { initialiseAdapter } from "./lora.js";
 import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
 import { planRun, type Prediction } from "./predict.js";
 import { probe } from "./probe.js";
+import { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
 import { setUp, type Setup } from "./setup.js";
 
@@ -76,10 +77,21 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
       throw error instanceof OutOfMemoryError ? tooLarge(error, prediction) : error;
     }
     await load(recipe, model, setup, options.signal);
+    const allocator = await RankAllocator.of(recipe.adapter, setup.optimizer, model.config, data.steps(recipe));
     // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
     await prepareDirectory(recipe, options);
     await describeEnvironment(recipe, backend, prediction);
-    const parts = { recipe, options, model, setup, tokenizer, data, prediction, peakMemory: () => meter.peak() };
+    const parts = {
+      recipe,
+      options,
+      model,
+      setup,
+      allocator,
+      tokenizer,
+      data,
+      prediction,
+      peakMemory: () => meter.peak(),
+    };
     return await runLoop(parts);
   } finally {
     data?.close();

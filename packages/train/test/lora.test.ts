@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readFixture, relativeError } from "../../../test/support/safetensors.js";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 import { tinyTexts } from "../../../test/support/tiny-texts.js";
-import { initialiseAdapter } from "../src/lora.js";
+import { initialiseAdapter } from "../src/adapter.js";
 import { readGeometry } from "../src/model.js";
 import { choosePrecision, setUp } from "../src/setup.js";
 
@@ -143,7 +143,6 @@ describe("LoRA", () => {
       "no 'c_attn' in its blocks",
     ],
     ["trainable beside it", { trainable: "all" }, "leave trainable out"],
-    ["AdaLoRA", { adapter: { name: "adalora" } }, "adalora is not built yet"],
   ])("%s is a RecipeError", async (_, changes, message) => {
     const attempt = async () => train(recipe({ ...changes, out: join(dir, "no") }), createReferenceBackend());
     await expect(attempt()).rejects.toThrow(RecipeError);
