@@ -20,7 +20,7 @@ export function columnsOf(values: Float32Array, rank: number): Vectors {
 /**
  * How far vectors are from being orthonormal, P = ‖V·Vᵀ − I‖ (Frobenius) with the vectors as V's rows; adds
  * `weight`·∂P/∂V = weight·2·(V·Vᵀ − I)·V / P to `gradient`, which lies as the vectors do. Where P is 0 nothing is added, as PyTorch does.
- * A and B of AdaLoRA (Zhang et al. 2023, arXiv:2303.10512, eq. 4; PEFT takes the norm, the paper its square).
+ * A and B of AdaLoRA (Zhang et al. 2023, arXiv:2303.10512; PEFT takes the norm, the paper its square).
  */
 export function addOrthogonality(vectors: Vectors, weight: number, gradient: Float32Array): number {
   const { values, rank, length, vector, element } = vectors;

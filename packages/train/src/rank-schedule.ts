@@ -20,7 +20,7 @@ export function rankSchedule({ tinit, tfinal }: AdaLoraSettings, total: number):
 
 /**
  * How many triplets are kept after step t = 1 … total: all of `from` until tinit, `to` from total − tfinal on, between them
- * ⌊to + (from − to)·(1 − (t − tinit)/(total − tfinal − tinit))³⌋ (Zhang et al. 2023, eq. 12).
+ * ⌊to + (from − to)·(1 − (t − tinit)/(total − tfinal − tinit))³⌋ (Zhang et al. 2023).
  */
 export function budgetAt(t: number, { tinit, tfinal, total }: RankSchedule, from: number, to: number): number {
   if (t <= tinit) return from;
