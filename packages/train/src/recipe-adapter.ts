@@ -37,7 +37,6 @@ export const adapter = z.discriminatedUnion("name", [
 ]);
 
 export type AdapterSettings = z.infer<typeof adapter>;
-export type LoraSettings = Extract<AdapterSettings, { name: "lora" }>;
 export type AdaLoraSettings = Extract<AdapterSettings, { name: "adalora" }>;
 
 /** What is wrong with it, in words. */
