@@ -47,6 +47,8 @@ const host = (buffer: Buffer) => (buffer as HostBuffer).memory;
  * an op, and what it writes is rounded after it.
  */
 export function createReferenceBackend(options: ReferenceOptions = {}): Backend {
+  // Of the last pause, which many short runs take together.
+  let since = performance.now();
   return {
     name: "reference",
     capabilities: {
@@ -75,7 +77,6 @@ export function createReferenceBackend(options: ReferenceOptions = {}): Backend 
     prepare: async (plan, bindings) => bind(plan, bindings, options),
     async run(executable, signal) {
       signal?.throwIfAborted();
-      let since = performance.now();
       for (const step of (executable as ReferenceExecutable).steps) {
         step();
         if (performance.now() - since < YIELD_AFTER_MS) continue;

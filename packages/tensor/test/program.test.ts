@@ -206,6 +206,16 @@ describe("Program.run", () => {
     await expect(program.run({}, controller.signal)).rejects.toThrow("stopped by the timer");
     expect(await program.read("last")).not.toEqual(f32(256)); // Σ of 65536 times 1/256: the last step was not reached
   });
+
+  it("short runs, one after another, let timers run too", async () => {
+    const { graph, y } = sumGraph();
+    const { program } = await compile(graph, { y }, { w: f32(1, 1) });
+    let rang = false;
+    setTimeout(() => (rang = true), 0);
+    const end = performance.now() + 10_000; // for ever, without a pause
+    while (!rang && performance.now() < end) await program.run({ x: f32(1, 1) });
+    expect(rang).toBe(true);
+  });
 });
 
 describe("values that lead outside a tensor are errors", () => {
