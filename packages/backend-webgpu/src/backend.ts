@@ -9,6 +9,7 @@ import { Pipelines } from "./pipelines.js";
 import { type KernelTime, Profile } from "./profile.js";
 import { submit } from "./submit.js";
 import { Tuner } from "./tuner.js";
+import { workDone } from "./wait.js";
 
 /** A Backend that can say where its time goes. */
 export interface WebgpuBackend extends Backend {
@@ -106,7 +107,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
         checkOpen();
         signal?.throwIfAborted();
         running = { batch, ops: opsOf(plan.steps.slice(batch.firstStep, batch.lastStep + 1)) };
-        await execute(device, batch, profile);
+        await execute(device, traits.software, batch, profile);
         if (fault !== undefined) {
           const message = fault;
           fault = undefined;
@@ -135,11 +136,16 @@ function opsOf(steps: readonly { op: string }[]): string {
 }
 
 /** Submits a batch and waits for it. A device that is lost meanwhile is reported by the next check. */
-async function execute(device: GPUDevice, { commands }: Batch, profile: Profile | undefined): Promise<void> {
+async function execute(
+  device: GPUDevice,
+  software: boolean,
+  { commands }: Batch,
+  profile: Profile | undefined,
+): Promise<void> {
   const most = profile ? Profile.most : commands.length;
   for (let i = 0; i < commands.length; i += most) {
     submit(device, commands.slice(i, i + most), profile);
-    await device.queue.onSubmittedWorkDone().catch(() => {});
+    await workDone(device.queue.onSubmittedWorkDone(), software).catch(() => {});
     await profile?.collect().catch(() => {});
   }
 }

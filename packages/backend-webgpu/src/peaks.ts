@@ -5,6 +5,7 @@ import type { DeviceTraits, Dispatch } from "./lowering.js";
 import { WebgpuBuffer } from "./memory.js";
 import { Pipelines } from "./pipelines.js";
 import { encodeParams } from "./specialise.js";
+import { workDone } from "./wait.js";
 
 export interface WebgpuPeaks {
   /** f32 operations per second, a multiply-add counted as two; one number per sample. */
@@ -40,8 +41,13 @@ async function measure(device: GPUDevice, traits: DeviceTraits): Promise<WebgpuP
   const [from, to] = [new WebgpuBuffer(device, 4 * words), new WebgpuBuffer(device, 4 * words)];
   const chains = { kernel: fmaKernel, flags: [], constants: { WORKGROUP }, params: { rounds, factor: 0.999 } };
   const copy = { kernel: copyKernel, flags: ["VEC4"], constants: { WORKGROUP }, params: { count: words / 4 } };
-  const ofChains = await timed(device, { ...chains, groups: [groups, 1, 1] }, [to]);
-  const ofCopy = await timed(device, { ...copy, groups: [Math.ceil(copyGroups / height), height, 1] }, [from, to]);
+  const ofChains = await timed(device, traits.software, { ...chains, groups: [groups, 1, 1] }, [to]);
+  const ofCopy = await timed(
+    device,
+    traits.software,
+    { ...copy, groups: [Math.ceil(copyGroups / height), height, 1] },
+    [from, to],
+  );
   return {
     flops: ofChains.map((seconds) => (FLOPS_PER_ROUND * rounds * threads) / seconds),
     bandwidth: ofCopy.map((seconds) => (2 * 4 * words) / seconds),
@@ -51,6 +57,7 @@ async function measure(device: GPUDevice, traits: DeviceTraits): Promise<WebgpuP
 /** Seconds of each of some dispatches, the first of which does not count. */
 async function timed(
   device: GPUDevice,
+  software: boolean,
   dispatch: Omit<Dispatch, "ranges">,
   buffers: readonly WebgpuBuffer[],
 ): Promise<number[]> {
@@ -74,7 +81,7 @@ async function timed(
     pass.dispatchWorkgroups(dispatch.groups[0], dispatch.groups[1], dispatch.groups[2]);
     pass.end();
     device.queue.submit([encoder.finish()]);
-    await device.queue.onSubmittedWorkDone();
+    await workDone(device.queue.onSubmittedWorkDone(), software);
     if (i > 0) seconds.push((performance.now() - start) / 1000);
   }
   return seconds;

@@ -149,29 +149,35 @@ function tiled(
 /** Whether a matrix's rows can be read four elements at a time: their length, their distance, and where the first begins. */
 const inVectors = (...counts: number[]): boolean => counts.every((count) => count % 4 === 0);
 
-const ROWS_PER_THREAD = 8;
 const COLUMNS_PER_GROUP = 128;
 
-/** With B packed first, where it does not lie as vectors. */
+/** With B packed first, where it cannot be read as vectors. */
 function byRows(lowering: Lowering, transposeA: boolean, transposeB: boolean, params: Params, [a, b, c]: Ranges): void {
-  const { m, n, k, ldb, b_base } = params;
-  const lies = !transposeB && !b.half && [n, ldb, b_base].every((count) => count % 4 === 0);
-  const stride = Math.ceil(n / 4) * 4;
-  const vectors = lies ? b : lowering.scratch(4 * k * stride);
+  const { m, n, k, lda, ldb, a_base, b_base } = params;
+  const lies = transposeB ? inVectors(k, ldb, b_base) : !b.half && inVectors(n, ldb, b_base);
+  const packed = { n, k, ldb, b_base, stride: Math.ceil(n / 4) * 4 };
+  const vectors = lies ? b : lowering.scratch(4 * k * packed.stride);
   if (!lies) {
     lowering.emit(packKernel, {
       flags: [...(transposeB ? ["TRANSPOSE_B"] : []), ...(b.half ? ["BF16"] : [])],
-      params: { n, k, ldb, b_base, stride },
+      params: packed,
       ranges: [b, vectors],
-      groups: [Math.ceil(stride / 8), Math.ceil(k / 8), 1],
+      groups: [Math.ceil(packed.stride / 8), Math.ceil(k / 8), 1],
     });
   }
-  const { subgroups } = lowering.device;
+  const lanes = lowering.device.subgroups?.min ?? 1;
   lowering.emit(rowsKernel, {
-    flags: [transposeA ? "TRANSPOSE_A" : "", subgroups && subgroups.min >= ROWS_PER_THREAD ? "SUBGROUPS" : ""],
-    params: { ...params, ldb: (lies ? ldb : stride) / 4, b_base: lies ? b_base : 0 },
+    flags: [
+      transposeA ? "TRANSPOSE_A" : "",
+      !transposeA && inVectors(k, lda, a_base) ? "A_VEC4" : "",
+      lies && transposeB ? "TRANSPOSE_B" : "",
+      lies && b.half ? "B_BF16" : "",
+      lanes >= 4 ? "SUBGROUPS" : "",
+      lanes >= 8 ? "EIGHT" : "",
+    ],
+    params: { ...params, ...(!lies && { ldb: packed.stride, b_base: 0 }) },
     ranges: [a, vectors, c],
-    groups: [Math.ceil(n / COLUMNS_PER_GROUP), Math.ceil(m / ROWS_PER_THREAD), 1],
+    groups: [Math.ceil(n / COLUMNS_PER_GROUP), Math.ceil(m / (lanes >= 8 ? 16 : 8)), 1],
   });
 }
 
