@@ -1,5 +1,10 @@
 /** Milliseconds. */
 const LONGEST_NAP = 1;
+/** Naps take 0.1 ms at least: shorter waits go without. */
+const SHORTEST_WAIT = 1;
+
+/** What nobody wakes; made when it is first needed, as not every browser has such buffers. */
+let sleeper: Int32Array<SharedArrayBuffer> | undefined;
 
 const { setImmediate } = globalThis as { setImmediate?: (body: () => void) => void };
 
@@ -10,16 +15,19 @@ const { setImmediate } = globalThis as { setImmediate?: (body: () => void) => vo
  */
 export async function workDone<T>(pending: Promise<T>, software: boolean): Promise<T> {
   if (!software || setImmediate === undefined) return pending;
-  const sleeper = new Int32Array(new SharedArrayBuffer(4));
   let done = false;
   const settled = () => {
     done = true;
   };
   pending.then(settled, settled);
   const start = performance.now();
-  while (!done) {
-    Atomics.wait(sleeper, 0, 0, Math.min(LONGEST_NAP, (performance.now() - start) / 10));
-    await new Promise<void>((resolve) => setImmediate(resolve));
+  const turn = (resolve: () => void) => setImmediate(resolve);
+  for (;;) {
+    await new Promise<void>(turn);
+    if (done) return pending;
+    const waited = performance.now() - start;
+    if (waited < SHORTEST_WAIT) continue;
+    sleeper ??= new Int32Array(new SharedArrayBuffer(4));
+    Atomics.wait(sleeper, 0, 0, Math.min(LONGEST_NAP, waited / 10));
   }
-  return pending;
 }
