@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -36,13 +36,13 @@ out: ${join(dir, "run")}
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
 /**
- * Starts `slayer train` on the reference backend. With `kill`, it gets SIGKILL once its curve has that many lines, and the
+ * Starts `slayer train` on the reference backend. With `kill`, it gets that signal once its curve has so many lines, and the
  * given milliseconds later: in the middle of whatever it does then.
  */
 function start(
   args: readonly string[],
-  kill?: { lines: number; delay: number },
-): Promise<{ code: number | null; killed: boolean; stderr: string }> {
+  kill?: { signal: NodeJS.Signals; lines: number; delay: number },
+): Promise<{ code: number | null; signal: NodeJS.Signals | null; stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [bin, "train", join(dir, "recipe.yaml"), "--backend", "reference", ...args]);
     let stderr = "";
@@ -50,12 +50,12 @@ function start(
     const timer = setInterval(() => {
       if (!kill || lineCount(join(dir, "run", "metrics.jsonl")) < kill.lines) return;
       clearInterval(timer);
-      setTimeout(() => child.kill("SIGKILL"), kill.delay);
+      setTimeout(() => child.kill(kill.signal), kill.delay);
     }, 2);
     child.on("error", reject);
     child.on("close", (code, signal) => {
       clearInterval(timer);
-      resolve({ code, killed: signal === "SIGKILL", stderr });
+      resolve({ code, signal, stderr });
     });
   });
 }
@@ -81,8 +81,8 @@ describe("kill -9", () => {
 
     const random = new Pcg32(11, 0);
     for (const lines of [1, 4, 9, 17, 26]) {
-      const result = await start(["--resume"], { lines, delay: random.below(10) });
-      expect(result.killed, result.stderr).toBe(true);
+      const result = await start(["--resume"], { signal: "SIGKILL", lines, delay: random.below(10) });
+      expect(result.signal, result.stderr).toBe("SIGKILL");
     }
     const last = await start(["--resume"]);
     expect(last.code, last.stderr).toBe(0);
@@ -90,4 +90,28 @@ describe("kill -9", () => {
     const weights = (run: string) => readFile(join(dir, run, "model", "model.safetensors"));
     expect((await weights("run")).equals(await weights("whole"))).toBe(true);
   });
+});
+
+describe("asked to stop", () => {
+  it.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)(
+    "by %s: finishes the step, saves it and exits %i; --resume goes on with the same curve",
+    async (signal, code) => {
+      if (!existsSync(join(dir, "whole"))) await start(["--set", `out=${join(dir, "whole")}`]);
+      await rm(join(dir, "run"), { recursive: true, force: true });
+      const stopped = await start([], { signal, lines: 5, delay: 3 });
+      expect(stopped, stopped.stderr).toMatchObject({ code, signal: null });
+      const steps = (await curve("run")).length;
+      expect(steps).toBeGreaterThanOrEqual(5);
+      expect(steps).toBeLessThan(STEPS);
+      expect(stopped.stderr).toContain(`stopped after step ${steps} of ${STEPS}; --resume goes on from there`);
+      const saved = (await readdir(join(dir, "run", "checkpoints"))).toSorted();
+      expect(saved.at(-1)).toBe(`step-${String(steps).padStart(8, "0")}`);
+      const resumed = await start(["--resume"]);
+      expect(resumed.code, resumed.stderr).toBe(0);
+      expect(await curve("run")).toEqual(await curve("whole"));
+    },
+  );
 });

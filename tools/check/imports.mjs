@@ -23,7 +23,7 @@ const mayImport = {
   data: ["tensor", "checkpoint"],
   importance: stages,
   eval: stages,
-  train: [...stages, "eval"],
+  train: [...stages, "eval", "surgery"],
   surgery: ["checkpoint"],
   "example-browser": [...stages, "backend-webgpu", "backend-conformance", "importance"],
   cli: [...stages, ...backends, "importance", "train", "eval", "surgery"],

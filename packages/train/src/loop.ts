@@ -4,9 +4,8 @@ import { perplexity } from "@slayer/eval";
 import { LossWatch, saveAnomaly } from "./anomaly.js";
 import { type DataOptions, heldOutIds, type SourceSummary, type TrainingData } from "./corpus.js";
 import { InterruptedError, TrainingError } from "./errors.js";
-import { exportModel } from "./export.js";
-import { exportAdapter } from "./export-adapter.js";
 import { adaptWith } from "./adapter.js";
+import { exportResult } from "./export-result.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 import type { OpenModel } from "./model.js";
 import { accumulateStep, applyStep, type Gradients } from "./one-step.js";
@@ -39,7 +38,7 @@ export interface TrainOptions extends DataOptions {
 }
 
 export interface TrainResult {
-  /** The trained model, a Hugging Face directory. */
+  /** The directory of what was trained: a model in Hugging Face layout, or as the recipe says an adapter or a delta. */
   model: string;
   steps: number;
   /** Steps that made no update. */
@@ -83,7 +82,7 @@ const MOST_SKIPPED = 10;
 
 /** Steps from where the run stands to its end; saves, evaluates, and exports the model. */
 export async function runLoop(parts: RunParts): Promise<TrainResult> {
-  const { recipe, options, model, setup, data, prediction } = parts;
+  const { recipe, options, setup, data, prediction } = parts;
   const { signal, warn = () => {} } = options;
   const checkpoints = join(recipe.out, "checkpoints");
   const steps = data.steps(recipe);
@@ -138,13 +137,7 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   } finally {
     await saver.settled();
   }
-  const names = new Map(setup.optimizer.trainable.map(({ name }) => [name, setup.optimizer.masterName(name)]));
-  const out = join(recipe.out, "model");
-  const card = `# ${recipe.out}\n\nPost-trained by Slayer from ${recipe.model}: ${steps} steps, ${state.tokens} tokens, ${names.size} trained tensors.\n`;
-  // The model has learnt this template, and needs it to be talked to.
-  const files = data.chatTemplate === undefined ? {} : { "chat_template.jinja": data.chatTemplate };
-  if (recipe.adapter) await exportAdapter(parts, out, card);
-  else await exportModel(model.checkpoint, setup.store, names, out, card, files);
+  const out = await exportResult(parts, steps, state.tokens);
   const measured = {
     secondsPerStep: seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? null,
     memory: parts.peakMemory(),

@@ -79,6 +79,13 @@ const recipeSchema = z.strictObject({
   anomalies: z
     .strictObject({ action: z.enum(["stop", "skip"]).default("stop"), loss_rise: rate.default(3) })
     .prefault({}),
+  /**
+   * What the run leaves behind. delta: only the tensors that `base` (by default the model trained from) has not, for `slayer unpack`.
+   * Does not concern adapters, which are as little already.
+   */
+  export: z
+    .strictObject({ as: z.enum(["model", "delta"]).default("model"), base: z.string().min(1).optional() })
+    .optional(),
   seed: z.int().nonnegative().default(1),
   /** The run's directory. */
   out: z.string().min(1),
@@ -122,6 +129,12 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   }
   if (recipe.frozen && recipe.trainable === "all") {
     throw new RecipeError(`${file}: with trainable: all nothing is frozen; leave frozen out`);
+  }
+  if (recipe.export?.base !== undefined && recipe.export.as !== "delta") {
+    throw new RecipeError(`${file}: export.base is what a delta is taken from; it belongs to export.as: delta`);
+  }
+  if (recipe.export?.as === "delta" && recipe.adapter) {
+    throw new RecipeError(`${file}: an adapter is not a model, and has no delta; leave export out`);
   }
   if (recipe.adapter?.name === "adalora" && recipe.steps !== undefined) rankSchedule(recipe.adapter, recipe.steps);
   const problem = adapterProblem(recipe.adapter) ?? dataProblem(recipe);

@@ -9,6 +9,7 @@ import { initialiseAdapter } from "./adapter.js";
 import { TrainingData } from "./corpus.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
+import { checkExport, WHOLE_MODEL } from "./export-result.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
 import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
 import { planRun, type Prediction } from "./predict.js";
@@ -69,6 +70,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     checkFits(prediction, backend);
     // Tokenizing can take hours; what is wrong with the directory is said before.
     await checkDirectory(recipe, options);
+    await checkExport(recipe);
     data ??= await TrainingData.open(recipe, tokenizer, options);
     const meter = metered(backend);
     try {
@@ -157,15 +159,17 @@ async function describeEnvironment(recipe: Recipe, backend: Backend, prediction:
 }
 
 /** Keys that may change when a run is resumed, since the curve does not depend on them. */
-const FREE_KEYS = ["anomalies", "checkpoint", "eval", "token_cache"] as const;
+const FREE_KEYS = ["anomalies", "checkpoint", "eval", "export", "token_cache"] as const;
 
 function fixedPart(recipe: Recipe): string {
   return JSON.stringify({ ...recipe, ...Object.fromEntries(FREE_KEYS.map((key) => [key, undefined])) });
 }
 
 const RUN_PARTS = [
+  WHOLE_MODEL,
   "anomalies",
   "checkpoints",
+  "delta",
   "environment.json",
   "metrics.jsonl",
   "model",

@@ -60,7 +60,7 @@ export function addTrain(program: Command, context: Context): void {
         if (options.show !== undefined) return show(run, recipe, dirname(file), options.show);
         if (options.dryRun) return dry(run, recipe);
         const result = await trainWithProgress(run, recipe, dirname(file), options);
-        printResult(run, result);
+        printResult(run, recipe, result);
         return result;
       }),
     );
@@ -189,12 +189,15 @@ function describeWhole(steps: number, { time }: Prediction): string {
   return `whole run    ${steps} steps, ${duration(left)}${when}`;
 }
 
-function printResult(run: Run, result: TrainResult): void {
+function printResult(run: Run, recipe: Recipe, result: TrainResult): void {
   const { model, steps, skipped, tokens, finalLoss, predicted, measured } = result;
   const left = skipped > 0 ? `, ${skipped} of them left out` : "";
   run.print(`${model}: trained for ${steps} steps${left} on ${tokens} tokens in ${duration(result.seconds)}`);
   if (finalLoss !== null) {
     run.print(`last loss ${finalLoss.toFixed(4)}; curve in ${dirname(model)}/metrics.jsonl and report.html`);
+  }
+  if (recipe.export?.as === "delta") {
+    run.print(`slayer unpack ${recipe.export.base ?? recipe.model} ${model} --out MODEL makes the model`);
   }
   for (const line of describeData(result.data)) run.print(line);
   run.print(
