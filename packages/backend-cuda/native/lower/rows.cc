@@ -129,7 +129,7 @@ void lower_dequantize(const Call& call, Lowering& lowering) {
   Dequantize args{};
   args.codes = codes.as<int32_t>();
   args.scales = scales.as<float>();
-  args.y = w.data();
+  args.y = w.data;
   args.n = codes.size();
   args.columns = w.columns();
   args.words = codes.columns();
