@@ -173,6 +173,7 @@ const RUN_PARTS = [
   "environment.json",
   "metrics.jsonl",
   "model",
+  "ranks.svg",
   "report.html",
   "summary.json",
   "tensorboard",

@@ -1,6 +1,7 @@
 import type { Scores } from "@slayer/importance";
 import type { BlockPlan, RecipeRecord } from "@slayer/surgery";
 import type { Comparison } from "./comparison.js";
+import type { Ranks } from "./ranks.js";
 import type { RunMetrics } from "./metrics.js";
 
 /** A surgery as a plan or a provenance record describes it. */
@@ -21,6 +22,8 @@ export interface ReportData {
   readonly reloadAfterSeconds?: number;
   readonly scores?: readonly { readonly name: string; readonly scores: Scores }[];
   readonly surgeries?: readonly Named<Surgery>[];
+  /** Of AdaLoRA; `picture` is the same chart's file beside the page. */
+  readonly ranks?: readonly { readonly name: string; readonly ranks: Ranks; readonly picture?: string }[];
   readonly runs?: readonly Named<RunMetrics>[];
   readonly comparisons?: readonly Named<Comparison>[];
 }

@@ -2,6 +2,7 @@ import { drawChart } from "./chart.js";
 import type { ReportData } from "./data.js";
 import { escapeHtml } from "./html.js";
 import { importanceSections } from "./importance-charts.js";
+import { rankSection } from "./rank-chart.js";
 import { withColors } from "./style.js";
 
 const WIDTH = 1000;
@@ -11,17 +12,24 @@ const LINE = 150;
 const LINE_HEIGHT = 17;
 
 /**
- * Importance scores as one SVG picture that needs no page around it: a panel for each chart, from the top. Curves over the
- * blocks come first, so that distances, removals and insertions are (a), (b) and (c) as in the paper's Figure 2.
+ * Importance scores and AdaLoRA's ranks as one SVG picture that needs no page around it: a panel for each chart, from the top.
+ * Curves over the blocks come first, so that distances, removals and insertions are (a), (b) and (c) as in the paper's Figure 2.
  */
-export function importanceFigure(scores: NonNullable<ReportData["scores"]>): string {
-  const all = importanceSections(scores).flatMap(({ facts, figures }) =>
+export function blockFigure({ scores = [], ranks = [] }: Pick<ReportData, "scores" | "ranks">): string {
+  const sections = [...importanceSections(scores), ...ranks.map((one) => rankSection(one.name, one.ranks))];
+  const all = sections.flatMap(({ facts, figures }) =>
     figures.map((figure, i) => ({ ...figure, facts: i === 0 ? facts : [], later: Number(i > 0) })),
   );
   const panels: string[] = [];
   let y = MARGIN;
   for (const [i, { name, facts, caption, chart }] of all.toSorted((a, b) => a.later - b.later).entries()) {
-    panels.push(text(y + 17, `(${letterOf(i)}) ${name}`, 'font-size="16" font-weight="600" fill="var(--ink)"'));
+    panels.push(
+      text(
+        y + 17,
+        all.length > 1 ? `(${letterOf(i)}) ${name}` : name,
+        'font-size="16" font-weight="600" fill="var(--ink)"',
+      ),
+    );
     y += 28;
     for (const line of [...facts, caption].flatMap((words) => lines(words))) {
       panels.push(text(y + 11, line, 'font-size="12.5" fill="var(--muted)"'));

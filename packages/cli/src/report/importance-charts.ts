@@ -9,14 +9,14 @@ type NamedScores = NonNullable<ReportData["scores"]>[number];
 type Named<S> = { readonly name: string; readonly scores: S };
 
 /** Charts that belong together, and what was measured. All text. */
-export interface ImportanceSection {
+export interface ChartSection {
   readonly heading: string;
   readonly facts: readonly string[];
   /** Each with a name of its own, and a title that says what is to be seen. */
-  readonly figures: readonly ImportanceFigure[];
+  readonly figures: readonly Figure[];
 }
 
-interface ImportanceFigure {
+interface Figure {
   readonly name: string;
   readonly chart: Chart;
   readonly title: string;
@@ -27,8 +27,8 @@ interface ImportanceFigure {
  * A section for each file of angular distances, and one for all files of each other metric and unit, so that removals, or
  * insertions of copies and of averages, are compared in one chart, as in the paper's Figure 2.
  */
-export function importanceSections(all: readonly NamedScores[]): ImportanceSection[] {
-  const angular: ImportanceSection[] = [];
+export function importanceSections(all: readonly NamedScores[]): ChartSection[] {
+  const angular: ChartSection[] = [];
   const drops = new Map<string, Named<DropScores>[]>();
   const gates: Named<GateScores>[] = [];
   for (const { name, scores } of all) {
@@ -46,7 +46,7 @@ export function importanceSections(all: readonly NamedScores[]): ImportanceSecti
 
 const whole = (value: number): string => value.toLocaleString("en");
 
-function angularSection(name: string, scores: AngularScores): ImportanceSection {
+function angularSection(name: string, scores: AngularScores): ChartSection {
   const { model, samples, token, final, blocks, interval, unit } = scores;
   const { largest, smallest } = extremes(blocks);
   const at = ({ block, value }: BlockScore) => `block ${block} (${value.toFixed(3)})`;
@@ -96,7 +96,7 @@ const baseNames: Readonly<Record<DropScores["unit"], string>> = {
 };
 
 /** How much worse the model does per block, as in the paper's Figures 2b and 2c. */
-function dropSection(all: readonly Named<DropScores>[]): ImportanceSection {
+function dropSection(all: readonly Named<DropScores>[]): ChartSection {
   const { metric, unit, interval } = all[0]!.scores;
   const removal = metric === "removal";
   const series = all.map(({ name, scores }) => ({ name: seriesName(name, scores), blocks: scores.blocks }));
@@ -125,7 +125,7 @@ function dropSection(all: readonly Named<DropScores>[]): ImportanceSection {
   };
 }
 
-function gateSection(all: readonly Named<GateScores>[]): ImportanceSection {
+function gateSection(all: readonly Named<GateScores>[]): ChartSection {
   const series = all.map(({ name, scores }) => ({ name, blocks: scores.blocks }));
   const { interval } = all[0]!.scores;
   return {

@@ -7,10 +7,13 @@ import { UserError } from "../errors.js";
 import { readText } from "../files.js";
 import type { ReportData } from "./data.js";
 import { parseMetrics } from "./metrics.js";
+import { parseRanks } from "./ranks.js";
 import { parseComparison } from "./comparison.js";
 
+/** PEFT's; of interest where it is AdaLoRA's. */
+const ADAPTER_FILE = "adapter_config.json";
 /** In a directory only files of these names are looked for; a file that is given by itself is known by its content. */
-const KNOWN_FILES = ["quickstart.json", "scores.json", "plan.json", PROVENANCE_FILE, "metrics.jsonl"];
+const KNOWN_FILES = ["quickstart.json", "scores.json", "plan.json", PROVENANCE_FILE, "metrics.jsonl", ADAPTER_FILE];
 /** A run directory's parent, with the run in it, and one more. */
 const MAX_DEPTH = 2;
 const MAX_FILE_BYTES = 64 * 2 ** 20;
@@ -36,6 +39,7 @@ export async function readReportInputs(paths: readonly string[]): Promise<Inputs
     scores: [] as Inputs["scores"][number][],
     surgeries: [] as Inputs["surgeries"][number][],
     runs: [] as Inputs["runs"][number][],
+    ranks: [] as Inputs["ranks"][number][],
     comparisons: [] as Inputs["comparisons"][number][],
   };
   for (const { file, name } of files) {
@@ -48,7 +52,11 @@ export async function readReportInputs(paths: readonly string[]): Promise<Inputs
 async function filesIn(dir: string, depth: number): Promise<string[]> {
   const entries = (await readdir(dir, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
   const here = KNOWN_FILES.filter((name) => entries.some((entry) => entry.name === name && entry.isFile()));
-  const files = here.map((name) => join(dir, name));
+  const files: string[] = [];
+  for (const file of here.map((name) => join(dir, name))) {
+    // Other adapters than AdaLoRA's have nothing to show.
+    if (basename(file) !== ADAPTER_FILE || (await readRanks(file)) !== null) files.push(file);
+  }
   if (depth === MAX_DEPTH) return files;
   for (const entry of entries) {
     const hidden = entry.name.startsWith(".") || entry.name === "node_modules";
@@ -60,11 +68,21 @@ async function filesIn(dir: string, depth: number): Promise<string[]> {
 /** `runs/slayer/metrics.jsonl` is called `slayer`, `math-scores.json` is called `math-scores`. */
 function nameOfFile(file: string): string {
   const known = KNOWN_FILES.includes(basename(file));
-  return known ? basename(dirname(resolve(file))) : basename(file, extname(file));
+  return known ? basename(homeOf(resolve(file))) : basename(file, extname(file));
 }
 
 function nameInDirectory(root: string, file: string): string {
-  return relative(root, dirname(file)) || basename(resolve(root));
+  return relative(root, homeOf(file)) || basename(resolve(root));
+}
+
+/** The directory that a file belongs to: of a run's adapter, which lies in `model`, the run's. */
+function homeOf(file: string): string {
+  const dir = dirname(file);
+  return basename(file) === ADAPTER_FILE && basename(dir) === "model" ? dirname(dir) : dir;
+}
+
+async function readRanks(file: string) {
+  return parseRanks(await readText(file, MAX_FILE_BYTES), file);
 }
 
 async function readOne(
@@ -90,12 +108,16 @@ async function readOne(
   }
   const kind = kindOf(text, file);
   if (kind === "scores") into.scores.push({ name, scores: parseScores(text, file) });
-  else if (kind === "plan") into.surgeries.push({ name, ...parsePlan(text, file) });
+  else if (kind === "adapter") {
+    const ranks = parseRanks(text, file);
+    if (ranks === null) throw new UserError(`${file}: expected an adapter of AdaLoRA's with its rank_pattern`);
+    into.ranks.push({ name, ranks });
+  } else if (kind === "plan") into.surgeries.push({ name, ...parsePlan(text, file) });
   else into.comparisons.push({ name, ...parseComparison(text, file) });
 }
 
 /** Which parser a JSON file is for; whether it really is what it seems, that parser says. */
-function kindOf(text: string, file: string): "scores" | "plan" | "comparison" {
+function kindOf(text: string, file: string): "scores" | "plan" | "comparison" | "adapter" {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -106,6 +128,7 @@ function kindOf(text: string, file: string): "scores" | "plan" | "comparison" {
   if (has("metric")) return "scores";
   if (has("recipe") && has("blocks")) return "plan";
   if (has("runs")) return "comparison";
+  if (has("peft_type")) return "adapter";
   const known = KNOWN_FILES.join(", ");
   throw new UserError(`${file}: expected the content of one of ${known}; it has the keys of none`);
 }

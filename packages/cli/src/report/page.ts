@@ -5,7 +5,8 @@ import { comparisonChart, signed } from "./comparison-chart.js";
 import type { ComparedRun } from "./comparison.js";
 import type { ReportData } from "./data.js";
 import { Html, html } from "./html.js";
-import { type ImportanceSection, importanceSections } from "./importance-charts.js";
+import { type ChartSection, importanceSections } from "./importance-charts.js";
+import { rankSection } from "./rank-chart.js";
 import { style } from "./style.js";
 import { type NamedRun, trainingCharts } from "./training-charts.js";
 
@@ -14,13 +15,14 @@ import { type NamedRun, trainingCharts } from "./training-charts.js";
  * escaped, and a content security policy forbids everything but the inline style.
  */
 export function reportPage(data: ReportData): string {
-  const { title, reloadAfterSeconds, comparisons = [], scores = [], surgeries = [], runs = [] } = data;
+  const { title, reloadAfterSeconds, comparisons = [], scores = [], surgeries = [], runs = [], ranks = [] } = data;
   const trained = runs.filter(({ steps, evals }) => steps.length + evals.length > 0);
   const sections = [
     ...comparisons.map(comparisonSection),
-    ...importanceSections(scores).map(importanceSection),
+    ...importanceSections(scores).map((section) => chartSection(section)),
     ...surgeries.map(surgerySection),
     ...(trained.length > 0 ? [trainingSection(trained)] : []),
+    ...ranks.map(({ name, ranks: kept, picture }) => chartSection(rankSection(name, kept), picture)),
   ];
   return html`<!doctype html>
     <html lang="en">
@@ -44,7 +46,7 @@ export function reportPage(data: ReportData): string {
     </html> `.text;
 }
 
-function importanceSection({ heading, facts, figures }: ImportanceSection): Html {
+function chartSection({ heading, facts, figures }: ChartSection, picture = ""): Html {
   return html`<section>
     <h2>${heading}</h2>
     ${facts.map((fact) => html`<p class="muted">${fact}</p>`)}
@@ -55,6 +57,7 @@ function importanceSection({ heading, facts, figures }: ImportanceSection): Html
           <figcaption>${caption}</figcaption>
         </figure>`,
     )}
+    ${picture === "" ? html`` : html`<p class="muted">The same as a picture: <a href="${picture}">${picture}</a></p>`}
   </section>`;
 }
 

@@ -10,12 +10,12 @@ export function checkPicture(file: string): "html" | "svg" {
   throw new UserError(`${file}: expected a name that ends in .html (a page) or .svg (a picture)`);
 }
 
-/** Draws into a page, or importance scores alone into a picture. The chart library takes a while to load; no other work needs it. */
+/** Draws into a page, or importance scores and ranks alone into a picture. The chart library takes a while to load; no other work needs it. */
 export async function writePicture(file: string, data: ReportData): Promise<void> {
   if (checkPicture(file) === "html") {
     const { reportPage } = await import("./page.js");
     return writeFileAtomic(file, reportPage(data));
   }
-  const { importanceFigure } = await import("./figure.js");
-  return writeFileAtomic(file, importanceFigure(data.scores ?? []));
+  const { blockFigure } = await import("./figure.js");
+  return writeFileAtomic(file, blockFigure(data));
 }

@@ -2,7 +2,7 @@ import type { AngularScores } from "@slayer/importance";
 import { axis, type Chart } from "./chart.js";
 
 /** Viridis (van der Walt and Smith 2015), in ten steps: even for the eye, also in grey and for the colour-blind. */
-const viridis = [
+export const viridis = [
   "#440154",
   "#482878",
   "#3e4989",

@@ -13,13 +13,16 @@ interface ReportOptions extends CommonOptions {
 
 export function addReport(program: Command, context: Context): void {
   const summary =
-    "put importance scores, surgeries, training runs and results on one HTML page that needs nothing else";
+    "put importance scores, surgeries, training runs, ranks and results on one HTML page that needs nothing else";
   newVerb(program, "report", summary, ["slayer report scores.json plan.json expanded --out report.html"])
     .argument(
       "<run...>",
-      "files, or directories that hold them: scores.json, plan.json, provenance.json, metrics.jsonl, quickstart.json",
+      "files, or directories that hold them: scores.json, plan.json, provenance.json, metrics.jsonl, adapter_config.json, quickstart.json",
     )
-    .requiredOption("--out <file>", "the page (.html), or a picture of the importance scores alone (.svg)")
+    .requiredOption(
+      "--out <file>",
+      "the page (.html), or a picture of importance scores and of AdaLoRA's ranks alone (.svg)",
+    )
     .option("--title <text>", "of the page", "Slayer report")
     .option("--overwrite", "replace an existing page")
     .action((paths: string[], options: ReportOptions) =>
@@ -31,12 +34,15 @@ export function addReport(program: Command, context: Context): void {
         const { readReportInputs } = await import("../report/inputs.js");
         const inputs = await readReportInputs(paths);
         if (inputs.files.length === 0) {
-          const known = "scores.json, plan.json, provenance.json, metrics.jsonl or quickstart.json";
+          const known =
+            "scores.json, plan.json, provenance.json, metrics.jsonl, adapter_config.json of AdaLoRA or quickstart.json";
           throw new UserError(`${paths.join(", ")}: expected ${known}, found none of them`);
         }
         for (const file of inputs.files) run.log(`read ${file}`);
-        if (format === "svg" && inputs.scores.length === 0) {
-          throw new UserError(`${out}: a picture shows importance scores, found none; write a page (.html) instead`);
+        if (format === "svg" && inputs.scores.length + inputs.ranks.length === 0) {
+          throw new UserError(
+            `${out}: a picture shows importance scores and ranks, found none; write a page (.html) instead`,
+          );
         }
         await writePicture(out, { title, ...inputs });
         run.print(`${out}: ${inputs.files.length} files ${format === "html" ? "on one page" : "in one picture"}`);
