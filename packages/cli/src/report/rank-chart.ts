@@ -16,7 +16,7 @@ const [LEFT, RIGHT, TOP, GAP, BOTTOM] = [86, 84, 10, 34, 46];
  * Ranks over blocks and modules as in the paper's Figure 4, and below them each block's sum. Of very deep models every second
  * (third, …) block is drawn.
  */
-export function rankChart(ranks: Ranks): Chart {
+function rankChart(ranks: Ranks): Chart {
   const { modules, start } = ranks;
   const sums = blockSums(ranks);
   const every = Math.ceil(sums.length / MOST_COLUMNS);
