@@ -239,6 +239,42 @@ test("runs of one name are told apart by their directories", async () => {
   for (const run of ["a/run", "b/run"]) expect(text).toContain(`<th scope="row">${join(dir, run)}</th>`);
 });
 
+test("--compare: the other runs' losses beside that run's, and how far they are from it, step by step", async () => {
+  const dir = scratch();
+  const at = (name: string) => join(dir, name);
+  const line = (n: number, loss: number) => step(n).replace(/"loss":[^,]+/, `"loss":${loss}`);
+  const write = (run: string, losses: number[], first = 1) => {
+    mkdirSync(at(run), { recursive: true });
+    writeFileSync(at(`${run}/metrics.jsonl`), losses.map((loss, i) => `${line(first + i, loss)}\n`).join(""));
+  };
+  write("runs/bf16", [4, 3.25, 2], 2);
+  write("runs/f32", [5, 4.125, 3, 2]);
+  write("empty", []);
+  const report = (...options: string[]) => slayer(["report", ...options, "--out", at("report.html"), "--overwrite"]);
+  const compared = await report(at("runs"), "--compare", at("runs/f32"), "--json");
+  expect(compared.code, compared.stderr).toBe(0);
+  const { files } = JSON.parse(compared.stdout) as { files: string[] };
+  expect(files).toEqual([at("runs/f32/metrics.jsonl"), at("runs/bf16/metrics.jsonl")]); // once each
+  const text = readFileSync(at("report.html"), "utf8");
+  expect(text).toContain("Training loss by step: f32 ends at 2.000, bf16 ends at 2.000");
+  expect(text).toContain("Training loss less that of f32 by step: bf16 ends at 0.000");
+  expect(text).toContain(
+    "bf16 and f32: 3 of 4 steps in common; losses differ by 0.13 nats on average, by 0.25 at most (step 3).",
+  );
+  await report(at("runs"));
+  expect(readFileSync(at("report.html"), "utf8")).not.toContain("less that of");
+
+  for (const [options, message] of [
+    [[at("runs/f32"), "--compare", at("runs/f32")], "expected another training run"],
+    [[at("runs/f32"), "--compare", at("empty")], "expected optimizer steps"],
+    [[at("runs/f32"), "--compare", at("nowhere")], "nowhere"],
+    [[at("runs/f32"), "--compare", at("report.html")], "expected a training run's metrics.jsonl"],
+  ] as const) {
+    const { code, stderr } = await report(...options);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(message)]);
+  }
+});
+
 test("report: what it cannot read exits 2 and writes nothing", async () => {
   const dir = scratch();
   const out = join(dir, "report.html");

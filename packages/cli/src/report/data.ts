@@ -25,5 +25,7 @@ export interface ReportData {
   /** Of AdaLoRA; `picture` is the same chart's file beside the page. */
   readonly ranks?: readonly { readonly name: string; readonly ranks: Ranks; readonly picture?: string }[];
   readonly runs?: readonly Named<RunMetrics>[];
+  /** The first run is one that the others are compared with, step by step. */
+  readonly compare?: boolean;
   readonly comparisons?: readonly Named<Comparison>[];
 }

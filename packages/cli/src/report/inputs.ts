@@ -21,18 +21,23 @@ const MAX_FILES = 200;
 /** As in plans. */
 const MAX_BLOCKS = 4096;
 
-type Inputs = Required<Omit<ReportData, "title" | "reloadAfterSeconds">> & { readonly files: readonly string[] };
+type Inputs = Required<Omit<ReportData, "title" | "reloadAfterSeconds" | "compare">> & {
+  readonly files: readonly string[];
+};
 
 /**
  * Everything a report can show in the given files and directories.
  * @throws UserError for a file that is none of the known kinds, and what the parsers of its kind throw
  */
 export async function readReportInputs(paths: readonly string[]): Promise<Inputs> {
-  const files: { readonly file: string; readonly name: string }[] = [];
+  const found: { readonly file: string; readonly name: string }[] = [];
   for (const path of paths) {
-    if (!(await stat(path)).isDirectory()) files.push({ file: path, name: nameOfFile(path) });
-    else for (const file of await filesIn(path, 0)) files.push({ file, name: nameInDirectory(path, file) });
+    if (!(await stat(path)).isDirectory()) found.push({ file: path, name: nameOfFile(path) });
+    else for (const file of await filesIn(path, 0)) found.push({ file, name: nameInDirectory(path, file) });
   }
+  // A file that is named twice counts where it is named first.
+  const places = found.map(({ file }) => resolve(file));
+  const files = found.filter((_, i) => places.indexOf(places[i]!) === i);
   if (files.length > MAX_FILES) throw new UserError(`expected at most ${MAX_FILES} files, found ${files.length}`);
   const inputs = {
     files: files.map(({ file }) => file),

@@ -6,9 +6,8 @@ import type { ReportData } from "./data.js";
 import { writePicture } from "./picture.js";
 import { parseRanks } from "./ranks.js";
 
-/** Not more often, and never more than a small share of the run's time. */
-const LEAST_MS = 10_000;
-const SHARE = 50;
+/** Not more often, and never more than one part in so many of the run's time. */
+const PACE = { leastMs: 10_000, share: 50 };
 const PICTURE = "ranks.svg";
 const MAX_ADAPTER_BYTES = 64 * 2 ** 20;
 
@@ -16,11 +15,14 @@ const MAX_ADAPTER_BYTES = 64 * 2 ** 20;
 export class LiveReport {
   readonly #dir: string;
   readonly #file: string;
-  #next = performance.now() + LEAST_MS;
+  readonly #pace: typeof PACE;
+  #next: number;
 
-  constructor(dir: string, file: string) {
+  constructor(dir: string, file: string, pace = PACE) {
     this.#dir = dir;
     this.#file = file;
+    this.#pace = pace;
+    this.#next = performance.now() + pace.leastMs;
   }
 
   /** Call after every step. */
@@ -28,7 +30,8 @@ export class LiveReport {
     if (performance.now() < this.#next) return;
     const started = performance.now();
     await this.#write(true);
-    this.#next = performance.now() + Math.max(LEAST_MS, SHARE * (performance.now() - started));
+    const { leastMs, share } = this.#pace;
+    this.#next = performance.now() + Math.max(leastMs, share * (performance.now() - started));
   }
 
   /** The page as it stays, and beside it AdaLoRA's ranks as a picture. A run that wrote no curve gets none. */
@@ -52,7 +55,7 @@ export class LiveReport {
     const [{ readReportInputs }, { reportPage }] = await Promise.all([import("./inputs.js"), import("./page.js")]);
     const inputs = await readReportInputs([join(this.#dir, "metrics.jsonl")]);
     const title = `Training run ${this.#dir}`;
-    const reload = goesOn ? { reloadAfterSeconds: LEAST_MS / 1000 } : {};
+    const reload = goesOn ? { reloadAfterSeconds: PACE.leastMs / 1000 } : {};
     await writeFileAtomic(this.#file, reportPage({ title, ...inputs, ranks, ...reload }));
   }
 }

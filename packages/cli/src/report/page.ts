@@ -15,13 +15,22 @@ import { type NamedRun, trainingCharts } from "./training-charts.js";
  * escaped, and a content security policy forbids everything but the inline style.
  */
 export function reportPage(data: ReportData): string {
-  const { title, reloadAfterSeconds, comparisons = [], scores = [], surgeries = [], runs = [], ranks = [] } = data;
+  const {
+    title,
+    reloadAfterSeconds,
+    comparisons = [],
+    scores = [],
+    surgeries = [],
+    runs = [],
+    ranks = [],
+    compare = false,
+  } = data;
   const trained = runs.filter(({ steps, evals }) => steps.length + evals.length > 0);
   const sections = [
     ...comparisons.map(comparisonSection),
     ...importanceSections(scores).map((section) => chartSection(section)),
     ...surgeries.map(surgerySection),
-    ...(trained.length > 0 ? [trainingSection(trained)] : []),
+    ...(trained.length > 0 ? [trainingSection(trained, compare)] : []),
     ...ranks.map(({ name, ranks: kept, picture }) => chartSection(rankSection(name, kept), picture)),
   ];
   return html`<!doctype html>
@@ -150,7 +159,7 @@ function surgerySection(surgery: NonNullable<ReportData["surgeries"]>[number]): 
   </section>`;
 }
 
-function trainingSection(runs: readonly NamedRun[]): Html {
+function trainingSection(runs: readonly NamedRun[], compare: boolean): Html {
   const rows = runs.map(({ name, steps }) => {
     const last = steps.at(-1);
     const seconds = steps.reduce((sum, step) => sum + step.seconds, 0);
@@ -180,6 +189,6 @@ function trainingSection(runs: readonly NamedRun[]): Html {
         </tbody>
       </table>
     </div>
-    ${trainingCharts(runs)}
+    ${trainingCharts(runs, compare)}
   </section>`;
 }

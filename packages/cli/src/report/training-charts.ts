@@ -17,8 +17,11 @@ const MAX_TEXTS = 12;
 const WIDE: ChartSize = { width: 980, height: 340 };
 const HALF: ChartSize = { width: 480, height: 260 };
 
-/** Training loss of all runs in one chart, then learning rate, gradient norm, and held-out losses, one chart per text. */
-export function trainingCharts(runs: readonly NamedRun[]): Html[] {
+/**
+ * Training loss of all runs in one chart, then learning rate, gradient norm, and held-out losses, one chart per text. With
+ * `compare` also how far the losses are from the first run's.
+ */
+export function trainingCharts(runs: readonly NamedRun[], compare = false): Html[] {
   const of = (value: (step: RunMetrics["steps"][number]) => number): Curve[] =>
     runs.map(({ name, steps }, run) => ({ name, run, points: steps.map((s) => [s.step, value(s)]), markers: false }));
   const texts = [...new Set(runs.flatMap(({ evals }) => evals.flatMap((line) => Object.keys(line.eval))))];
@@ -38,6 +41,7 @@ export function trainingCharts(runs: readonly NamedRun[]): Html[] {
       of(({ loss }) => loss),
       WIDE,
     ),
+    ...(compare ? differences(runs) : []),
     html`<div class="columns">${heldOut}</div>`,
     left.length > 0 ? html`<p class="muted">${left.length} more held-out texts are not shown.</p>` : html``,
     html`<div class="columns">
@@ -55,6 +59,36 @@ export function trainingCharts(runs: readonly NamedRun[]): Html[] {
       )}
     </div>`,
   ];
+}
+
+/** Loss of each run less the first one's, on the steps that both have. */
+function differences([first, ...others]: readonly NamedRun[]): Html[] {
+  if (first === undefined) return [];
+  const losses = new Map(first.steps.map(({ step, loss }) => [step, loss]));
+  const curves = others.map(({ name, steps }, i): Curve => {
+    const points = steps.flatMap(({ step, loss }) => {
+      const other = losses.get(step);
+      return other === undefined ? [] : [[step, loss - other] as const];
+    });
+    return { name, run: i + 1, points, markers: false };
+  });
+  return [
+    lineChart(`Training loss less that of ${first.name}`, "nats per token", curves, WIDE),
+    ...curves.map(
+      ({ name, points }) =>
+        html`<p class="muted">${differenceInWords(name, first.name, first.steps.length, points)}</p>`,
+    ),
+  ];
+}
+
+function differenceInWords(name: string, first: string, steps: number, points: Curve["points"]): string {
+  if (points.length === 0) return `${name} has no step in common with ${first}.`;
+  const [step, largest] = points.reduce((worst, point) => (Math.abs(point[1]) > Math.abs(worst[1]) ? point : worst));
+  const mean = points.reduce((sum, [, difference]) => sum + Math.abs(difference), 0) / points.length;
+  return (
+    `${name} and ${first}: ${points.length} of ${steps} steps in common; losses differ by ${mean.toPrecision(2)} nats on average, ` +
+    `by ${Math.abs(largest).toPrecision(2)} at most (step ${step}).`
+  );
 }
 
 function heldOutCurve({ name, evals }: NamedRun, run: number, text: string): Curve {
