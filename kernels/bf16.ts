@@ -16,6 +16,7 @@ const weights: Partial<Record<OpName, Rule>> = {
   lm_head_loss: { operands: [1] },
   lm_head_loss_backward: { operands: [2] },
   matmul: { operands: [1] },
+  matmul_add: { operands: [1] },
   rmsnorm: { operands: [1] },
   rmsnorm_backward_input: { operands: [2] },
 };
@@ -32,6 +33,9 @@ const everything: Partial<Record<OpName, Rule>> = {
   lm_head_loss: { operands: [0, 1] },
   lm_head_loss_backward: { operands: [1, 2], rounded: true },
   matmul: { operands: [0, 1], rounded: true },
+  matmul_accumulate: { operands: [1, 2], attrs: { f32: true } },
+  matmul_add: { operands: [0, 1, 2], rounded: true },
+  matmul_swiglu: { operands: [0, 1, 2], rounded: true },
   rmsnorm: { operands: [0, 1], rounded: true },
   rmsnorm_backward_input: { operands: [0, 1, 2], rounded: true },
   rmsnorm_backward_weight: { operands: [0, 1] },

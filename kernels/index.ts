@@ -7,6 +7,7 @@ import { cases as dequantize } from "./dequantize/cases.js";
 import { cases as embedding } from "./embedding/cases.js";
 import { cases as lmHeadLoss } from "./lm-head-loss/cases.js";
 import { cases as matmul } from "./matmul/cases.js";
+import { cases as matmulFused } from "./matmul/fused-cases.js";
 import { cases as optimizer } from "./optimizer/cases.js";
 import { cases as rmsnorm } from "./rmsnorm/cases.js";
 import { cases as rope } from "./rope/cases.js";
@@ -19,6 +20,7 @@ export { type CaseValues, evaluate, inferOutputs, makeInputs } from "./values.js
 
 const inF32: readonly KernelCase[] = [
   ...matmul,
+  ...matmulFused,
   ...attention,
   ...rmsnorm,
   ...rope,

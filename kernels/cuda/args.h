@@ -134,7 +134,7 @@ struct CacheWrite {
   Fault* fault;
 };
 
-// C [m, n] = op(A)·op(B), or C += with accumulate. Element (i, k) of op(A) is a[i·a_row + k·a_step], (k, j) of op(B) is
+// C [m, n] = op(A)·op(B), or with an addend D [m, n] of C's type C = D + op(A)·op(B); D may be C. Element (i, k) of op(A) is a[i·a_row + k·a_step], (k, j) of op(B) is
 // b[j·b_row + k·b_step]; one of the two strides of each is 1.
 struct Gemm {
   const void* a;
@@ -142,8 +142,19 @@ struct Gemm {
   void* c;
   int64_t a_row, a_step;
   int64_t b_row, b_step;
+  const void* addend;  // or null
   int32_t m, n, k;
-  int32_t accumulate;
+};
+
+// y [m, n] = silu(g)∘u with g = x·gateᵀ, u = x·upᵀ; x [m, k], gate and up [n, k]; all bf16. g and u are stored too where there is room.
+struct SwigluProducts {
+  const void* x;
+  const void* gate;
+  const void* up;
+  void* y;
+  void* g;  // or null, as u
+  void* u;
+  int32_t m, n, k;
 };
 
 // q, o, dout, dq [B, T, H·E]; k, v, dk, dv [B, S, K·E]; lse, delta f32 [B, H, T]; segments i32 [B, S]; offset i32 [1].

@@ -1,4 +1,4 @@
-// C [m, n] = op(A)·op(B) on the tensor cores: A and B bf16, sums in f32, C bf16 or f32 (then also C +=). The name says which operand
+// C [m, n] = op(A)·op(B) on the tensor cores: A and B bf16, sums in f32, C bf16 or f32, with or without an addend. The name says which operand
 // lies transposed, as in BLAS: nt is a linear layer's forward pass, nn its gradient to the input, tn to the weight.
 //
 // A block of 8 warps makes a tile of 128 × 128, a warp 64 × 32 of it: 4 × 4 fragments of mma.m16n8k16; or, for those named wide, 128 × 256
@@ -12,64 +12,22 @@ namespace slayer::cuda {
 
 template <int Columns, bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_mma(const Gemm& args) {
-  constexpr int kWarpColumns = Columns / 4;
-  constexpr int kStageBytes = (kMmaRows + Columns) * kMmaSteps * 2;
-  const auto [first_row, first_column] = tile_place(args, kMmaRows, Columns);
+  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, Columns);
   const MmaOperand<kMmaRows, TransposeA> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
   // B is op(B)ᵀ [n, k] here: stored so if it lies transposed.
   const MmaOperand<Columns, !TransposeB> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
-  const int warp_row = static_cast<int>(warp_index()) / 4 * 64;
-  const int warp_column = static_cast<int>(warp_index()) % 4 * kWarpColumns;
-
-  const int steps = (args.k + kMmaSteps - 1) / kMmaSteps;
-  const auto stage = [](int step) { return shared<bf16>(step % kMmaStages * kStageBytes); };
-  const auto begin = [&](int step) {
-    if (step < steps) {
-      a.copy(stage(step), step * kMmaSteps);
-      b.copy(stage(step) + kMmaRows * kMmaSteps, step * kMmaSteps);
-    }
-    commit_copies();
-  };
-  float sums[4][kWarpColumns / 8][4] = {};
-  for (int step = 0; step < kMmaStages - 1; step++) begin(step);
-  for (int step = 0; step < steps; step++) {
-    wait_copies<kMmaStages - 2>();
-    __syncthreads();
-    begin(step + kMmaStages - 1);
-    const Shared<bf16> tile_a = stage(step);
-    const Shared<bf16> tile_b = tile_a + kMmaRows * kMmaSteps;
-#pragma unroll
-    for (int k = 0; k < kMmaSteps; k += 16) {
-      uint32_t fragments_a[4][4], fragments_b[kWarpColumns / 16][4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if constexpr (TransposeA) Tile<kMmaRows>{tile_a}.a_transposed(fragments_a[i], k, warp_row + 16 * i);
-        else Tile<kMmaSteps>{tile_a}.a(fragments_a[i], warp_row + 16 * i, k);
-      }
-#pragma unroll
-      for (int j = 0; j < kWarpColumns / 16; j++) {
-        if constexpr (TransposeB) Tile<kMmaSteps>{tile_b}.b(fragments_b[j], warp_column + 16 * j, k);
-        else Tile<Columns>{tile_b}.b_transposed(fragments_b[j], k, warp_column + 16 * j);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < kWarpColumns / 8; j++) {
-          multiply_accumulate(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2], fragments_b[j / 2][j % 2 * 2 + 1]);
-        }
-      }
-    }
-  }
+  WarpTile<Columns> warp;
+  warp.template multiply<TransposeA, TransposeB>(a, b, args.k);
 
   const int lane = static_cast<int>(lane_index());
 #pragma unroll
   for (int i = 0; i < 4; i++) {
 #pragma unroll
-    for (int j = 0; j < kWarpColumns / 8; j++) {
-      const int row = first_row + warp_row + 16 * i + lane / 4;
-      const int column = first_column + warp_column + 8 * j + lane % 4 * 2;
-      store_pair<C>(args, row, column, sums[i][j][0], sums[i][j][1]);
-      store_pair<C>(args, row + 8, column, sums[i][j][2], sums[i][j][3]);
+    for (int j = 0; j < warp.kColumns / 8; j++) {
+      const int row = first_row + warp.row + 16 * i + lane / 4;
+      const int column = first_column + warp.column + 8 * j + lane % 4 * 2;
+      store_pair<C>(args, row, column, warp.sums[i][j][0], warp.sums[i][j][1]);
+      store_pair<C>(args, row + 8, column, warp.sums[i][j][2], warp.sums[i][j][3]);
     }
   }
 }

@@ -84,6 +84,7 @@ __device__ __forceinline__ void matmul_simt(const Gemm& args) {
   }
 
   C* const c = static_cast<C*>(args.c);
+  const C* const addend = static_cast<const C*>(args.addend);
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     const int row = first_row + (i / 4) * 64 + 4 * ty + i % 4;
@@ -91,8 +92,8 @@ __device__ __forceinline__ void matmul_simt(const Gemm& args) {
     for (int j = 0; j < 8; j++) {
       const int column = first_column + (j / 4) * 64 + 4 * tx + j % 4;
       if (row >= args.m || column >= args.n) continue;
-      C* const at = c + static_cast<int64_t>(row) * args.n + column;
-      *at = from_float<C>(args.accumulate ? to_float(*at) + sums[i][j] : sums[i][j]);
+      const int64_t at = static_cast<int64_t>(row) * args.n + column;
+      c[at] = from_float<C>(addend != nullptr ? to_float(addend[at]) + sums[i][j] : sums[i][j]);
     }
   }
 }

@@ -78,6 +78,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       dtypes: ["f32", "bf16", "i32"],
       activations: ["f32", "bf16"],
       maxBufferBytes: totalBytes,
+      fused: ["matmul_accumulate", "matmul_add", "matmul_swiglu"],
     },
     supports(kernel) {
       const why = session.supports(kernel);

@@ -31,6 +31,8 @@ export interface Capabilities {
   /** Types that activations can have. */
   readonly activations: readonly FloatDType[];
   readonly maxBufferBytes: number;
+  /** Fused ops (ops/matmul-fused.ts) that plans for it are to have, where it supports their operands. Default: none. */
+  readonly fused?: readonly OpName[];
 }
 
 /** The memory a plan runs in: its arena, its inputs, and its persistent tensors in the plan's order. */

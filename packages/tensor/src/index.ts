@@ -41,10 +41,12 @@ export { swiglu } from "./ops/swiglu.js";
 export {
   makePlan,
   planCost,
+  planMemoryOf,
   type Operand,
   type PersistentTensor,
   type Plan,
   type PlanCost,
+  type PlanMemory,
   type Step,
 } from "./plan.js";
 export { ALIGNMENT, planMemory, type Layout, type LiveRange } from "./planner.js";

@@ -1,3 +1,4 @@
+import { type CanFuse, fuse, hoistAccumulations } from "./fuse.js";
 import type { Graph, Node, Role, Tensor } from "./graph.js";
 import type { Attrs, Cost } from "./op.js";
 import { definitionOf, type OpName } from "./ops/index.js";
@@ -41,13 +42,20 @@ export interface Plan {
   readonly inputBytes: number;
 }
 
-/** Turns what was recorded into a plan. Nodes that neither lead to `outputs` nor change state are left out. */
-export function makePlan(graph: Graph, outputs: Readonly<Record<string, Tensor>>): Plan {
+/**
+ * Turns what was recorded into a plan. Nodes that neither lead to `outputs` nor change state are left out; those that `canFuse` become one
+ * step.
+ */
+export function makePlan(
+  graph: Graph,
+  outputs: Readonly<Record<string, Tensor>>,
+  canFuse: CanFuse = () => false,
+): Plan {
   const kept = Object.values(outputs);
   for (const t of kept) {
     if (t.role !== "intermediate") throw new Error(`output '${t.name}' is a ${t.role}: read it where it is kept`);
   }
-  const nodes = liveNodes(graph.nodes, kept);
+  const nodes = fuse(hoistAccumulations(liveNodes(graph.nodes, kept)), new Set(kept), canFuse);
   const arena = placeIntermediates(nodes, kept);
   const persistentTensors = usedPersistent(nodes);
   const index = new Map(persistentTensors.map((t, i) => [t, i]));

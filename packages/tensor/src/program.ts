@@ -4,6 +4,7 @@ import {
   type Bindings,
   type Buffer,
   type Executable,
+  type Kernel,
   OutOfMemoryError,
   type Region,
 } from "./backend.js";
@@ -42,7 +43,9 @@ export class Program {
   ): Promise<Program> {
     const all = stores instanceof Store ? [stores] : stores;
     const { backend } = all[0]!;
-    const plan = makePlan(graph, outputs);
+    const { fused } = backend.capabilities;
+    const canFuse = (kernel: Kernel) => fused?.includes(kernel.op) === true && backend.supports(kernel) === true;
+    const plan = makePlan(graph, outputs, canFuse);
     for (const step of plan.steps) {
       const answer = backend.supports(step);
       if (answer !== true) throw new BackendError(`backend ${backend.name} cannot run ${step.op}: ${answer}`);

@@ -180,6 +180,32 @@ const wrong: Record<OpName, Wrong[]> = {
       message: "wanted operands of one type, or f32 and bf16, got f32[2,3], f64[3,5]",
     },
   ],
+  matmul_accumulate: [
+    {
+      operands: ["f32 3,5", "f32 2,4", "f32 2,5"],
+      attrs: { transposeA: true, transposeB: false },
+      message: "wanted target of the product's shape and type, got f32[3,5], f32[2,4], f32[2,5]",
+    },
+  ],
+  matmul_add: [
+    {
+      operands: ["f32 2,3", "f32 3,4", "f32 2,5"],
+      attrs: noDims,
+      message: "wanted c of the product's shape and type, got f32[2,3], f32[3,4], f32[2,5]",
+    },
+    {
+      operands: ["bf16 2,3", "bf16 3,4", "f32 2,4"],
+      attrs: noDims,
+      message: "wanted c of the product's shape and type, got bf16[2,3], bf16[3,4], f32[2,4]",
+    },
+  ],
+  matmul_swiglu: [
+    {
+      operands: ["f32 2,3", "f32 4,3", "f32 5,3"],
+      attrs: { keep: false },
+      message: "wanted two weights of one shape and type, got f32[2,3], f32[4,3], f32[5,3]",
+    },
+  ],
   rmsnorm: [
     {
       operands: ["f32 2,4", "f32 2"],

@@ -106,7 +106,7 @@ struct Matrix {
   bool transposed;
 };
 
-// C [m, n] = op(A)·op(B), or C += op(A)·op(B) with `accumulate`.
-void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, bool accumulate = false);
+// C [m, n] = op(A)·op(B), and an addend of the same shape and type if there is one; that may be C.
+void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, const void* addend = nullptr);
 
 }  // namespace slayer::cuda

@@ -15,11 +15,16 @@ constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
 constexpr int64_t kPanelBytes = int64_t{128} << 20;
 
+// The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
+bool takes_wide(const Limits& limits, int64_t m, int64_t n) {
+  return limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
+}
+
 bool aligned(const void* p) { return reinterpret_cast<uint64_t>(p) % 16 == 0; }
 
 }  // namespace
 
-void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, bool accumulate) {
+void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DType c_type, const void* addend) {
   const int64_t m = a.transposed ? a.columns : a.rows;
   const int64_t k = a.transposed ? a.rows : a.columns;
   const int64_t n = b.transposed ? b.rows : b.columns;
@@ -31,13 +36,12 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
   args.m = static_cast<int32_t>(m);
   args.n = static_cast<int32_t>(n);
   args.k = static_cast<int32_t>(k);
-  args.accumulate = accumulate;
+  args.addend = addend;
   const bool on_tensor_cores = a.dtype == DType::bf16 && b.dtype == DType::bf16 && a.columns % 8 == 0 && b.columns % 8 == 0 &&
-                               aligned(a.data) && aligned(b.data) && aligned(c);
+                               aligned(a.data) && aligned(b.data) && aligned(c) && aligned(addend);
   if (on_tensor_cores) {
     const Limits& limits = lowering.limits();
-    // The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
-    const bool wide = limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
+    const bool wide = takes_wide(limits, m, n);
     if (wide && limits.warpgroups && !a.transposed && b.transposed && limits.shared_bytes >= kGroupBytes) {
       lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, kWideTile))}, {256}, args,
                       kGroupBytes);
@@ -59,12 +63,48 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
                   {static_cast<uint32_t>(tiles(n, kTile)), static_cast<uint32_t>(tiles(m, kTile))}, {256}, args, kSimtBytes);
 }
 
-void lower_matmul(const Call& call, Lowering& lowering) {
+namespace {
+
+void multiply(Lowering& lowering, const Call& call, size_t first, const Operand& c, const Operand* addend = nullptr) {
   const auto matrix = [](const Operand& x, bool transposed) {
     return Matrix{x.data, x.dtype, x.rows(), x.columns(), transposed};
   };
-  multiply(lowering, matrix(call.in[0], call.attr("transposeA") != 0), matrix(call.in[1], call.attr("transposeB") != 0),
-           call.out[0].data, call.out[0].dtype);
+  multiply(lowering, matrix(call.in[first], call.attr("transposeA") != 0), matrix(call.in[first + 1], call.attr("transposeB") != 0), c.data,
+           c.dtype, addend == nullptr ? nullptr : addend->data);
+}
+
+}  // namespace
+
+void lower_matmul(const Call& call, Lowering& lowering) { multiply(lowering, call, 0, call.out[0]); }
+
+void lower_matmul_add(const Call& call, Lowering& lowering) { multiply(lowering, call, 0, call.out[0], &call.in[2]); }
+
+void lower_matmul_accumulate(const Call& call, Lowering& lowering) { multiply(lowering, call, 1, call.in[0], &call.in[0]); }
+
+void lower_matmul_swiglu(const Call& call, Lowering& lowering) {
+  const auto& [x, gate, up] = std::tie(call.in[0], call.in[1], call.in[2]);
+  SwigluProducts args{};
+  args.m = static_cast<int32_t>(x.rows());
+  args.n = static_cast<int32_t>(gate.rows());
+  args.k = static_cast<int32_t>(x.columns());
+  require(std::max({x.rows(), gate.rows(), x.columns()}) <= kMost, "an extent is beyond 2³¹");
+  // Others are made of their parts: nothing would be gained.
+  require(x.columns() % 8 == 0 && gate.rows() % 8 == 0, "it is for widths that are multiples of 8");
+  require(!lowering.limits().warpgroups, "warpgroups make its products one by one");
+  for (const Operand* operand : {&x, &gate, &up, &call.out[0]}) {
+    require(operand->dtype == DType::bf16 && operand->aligned(16), "it is for aligned operands in bf16");
+  }
+  args.x = x.data;
+  args.gate = gate.data;
+  args.up = up.data;
+  args.y = call.out[0].data;
+  if (call.attr("keep") != 0) {
+    args.g = call.out.at(1).data;
+    args.u = call.out.at(2).data;
+  }
+  const int64_t columns = takes_wide(lowering.limits(), args.m, 2 * args.n) ? kWideTile : kTile;
+  lowering.launch(columns == kWideTile ? "matmul_swiglu_wide_bf16" : "matmul_swiglu_bf16",
+                  {static_cast<uint32_t>(tiles(args.m, kTile) * tiles(args.n, columns / 2))}, {256}, args, mma_bytes(columns));
 }
 
 namespace {
@@ -130,7 +170,7 @@ void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
       std::byte* const at = dh->as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(dh->dtype));
       multiply(lowering, g(false), {w.data, w.dtype, V, D, false}, at, dh->dtype);
     }
-    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data, DType::f32, first > 0);
+    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data, DType::f32, first > 0 ? dw->data : nullptr);
   });
 }
 

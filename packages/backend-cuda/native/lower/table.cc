@@ -22,6 +22,9 @@ namespace slayer::cuda {
   X(lm_head_loss)            \
   X(lm_head_loss_backward)   \
   X(matmul)                  \
+  X(matmul_accumulate)       \
+  X(matmul_add)              \
+  X(matmul_swiglu)           \
   X(rmsnorm)                 \
   X(rmsnorm_backward_input)  \
   X(rmsnorm_backward_weight) \

@@ -5,6 +5,7 @@ import { addBiasOp, sumRowsOp } from "./bias.js";
 import { dequantizeOp } from "./dequantize.js";
 import { embeddingBackwardOp, embeddingOp } from "./embedding.js";
 import { lmHeadLossBackwardOp, lmHeadLossOp } from "./lm-head-loss.js";
+import { matmulAccumulateOp, matmulAddOp, matmulSwigluOp } from "./matmul-fused.js";
 import { matmulOp } from "./matmul.js";
 import { adamwOp, clipFactorOp, sumOfSquaresOp } from "./optimizer.js";
 import { rmsnormBackwardInputOp, rmsnormBackwardWeightOp, rmsnormOp } from "./rmsnorm.js";
@@ -13,7 +14,7 @@ import { accumulateOp, cacheWriteOp, clearOp, copyOp } from "./state.js";
 import { broadcastOp, fillOp, sumOp } from "./sum.js";
 import { swigluBackwardOp, swigluOp } from "./swiglu.js";
 
-/** The closed vocabulary. A backend that has these kernels runs everything. */
+/** The closed vocabulary. A backend that has these kernels runs everything; it need not have the fused ones (matmul-fused.ts). */
 export const ops = {
   accumulate: accumulateOp,
   adamw: adamwOp,
@@ -33,6 +34,9 @@ export const ops = {
   lm_head_loss: lmHeadLossOp,
   lm_head_loss_backward: lmHeadLossBackwardOp,
   matmul: matmulOp,
+  matmul_accumulate: matmulAccumulateOp,
+  matmul_add: matmulAddOp,
+  matmul_swiglu: matmulSwigluOp,
   rmsnorm: rmsnormOp,
   rmsnorm_backward_input: rmsnormBackwardInputOp,
   rmsnorm_backward_weight: rmsnormBackwardWeightOp,

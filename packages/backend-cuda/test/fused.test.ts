@@ -1,0 +1,73 @@
+import { createCudaBackend } from "@slayer/backend-cuda";
+import {
+  accumulate,
+  add,
+  type Backend,
+  createReferenceBackend,
+  differentiate,
+  Graph,
+  lmHeadLoss,
+  matmul,
+  type OpName,
+  Program,
+  Store,
+  sum,
+  swiglu,
+} from "@slayer/tensor";
+import { describe, expect, it } from "vitest";
+import { hostEnvironment, missing, note } from "./support/host.js";
+
+if (missing === undefined) Object.assign(process.env, hostEnvironment());
+
+const shapes = { x: [24, 64], gate: [40, 64], up: [40, 64], down: [64, 40], head: [16, 64] };
+
+/** A SwiGLU feed-forward with its residual in bf16: y and the accumulated gradients of the weights, and the plan's ops. */
+async function train(backend: Backend, dtype: "bf16" | "f32" = "bf16") {
+  const graph = new Graph();
+  const [x, gate, up, down, head] = Object.entries(shapes).map(([name, shape]) => graph.parameter(name, shape, dtype));
+  const linear = (a: typeof x, w: typeof x) => matmul(a!, w!, { transposeB: true });
+  const y = add(x!, linear(swiglu(linear(x, gate), linear(x, up)), down));
+  const weights = [gate!, up!, down!];
+  const loss = sum(lmHeadLoss(y, head!, graph.input("targets", [24], "i32")));
+  differentiate(loss, weights).forEach((gradient, i) => {
+    const { name, shape } = weights[i]!;
+    accumulate(graph.state(`d.${name}`, shape, "f32"), gradient!);
+  });
+  const store = new Store(backend);
+  for (const [name, shape] of Object.entries(shapes)) {
+    store.add({ name, shape, dtype });
+    store.add({ name: `d.${name}`, shape, dtype: "f32" });
+    const length = shape[0]! * shape[1]!;
+    await store.write(
+      name,
+      Float32Array.from({ length }, (_, i) => Math.sin(i * 12.9898 + name.length) / 2),
+    );
+  }
+  const program = await Program.compile(graph, { y }, store);
+  for (let i = 0; i < 2; i++) await program.run({ targets: Int32Array.from({ length: 24 }, (_, j) => j % 16) });
+  const values = { y: await program.read("y") };
+  for (const { name } of weights) Object.assign(values, { [`d.${name}`]: await store.read(`d.${name}`) });
+  return { ops: program.plan.steps.map(({ op }) => op), values: values as Record<string, Float32Array> };
+}
+
+describe.skipIf(missing !== undefined)(`fused products on the host's executor${note}`, () => {
+  it("a feed-forward and its gradients are no farther from the f32 reference (RMS, relative) than made of their parts, both ≤ 2⁻⁵", async () => {
+    const backend = await createCudaBackend();
+    const whole = await train(backend);
+    const parts = await train({ ...backend, capabilities: { ...backend.capabilities, fused: [] } });
+    const wanted = await train(createReferenceBackend(), "f32");
+    const count = (ops: readonly OpName[], op: OpName) => ops.filter((each) => each === op).length;
+    const fused: OpName[] = ["matmul_swiglu", "matmul_add", "matmul_accumulate"];
+    expect(fused.map((op) => count(whole.ops, op))).toEqual([1, 1, 3]);
+    expect(fused.map((op) => count(parts.ops, op))).toEqual([0, 0, 0]);
+    for (const [name, reference] of Object.entries(wanted.values)) {
+      const rms = (f: (i: number) => number) => Math.sqrt(reference.reduce((sum, _, i) => sum + f(i) ** 2, 0));
+      const [a, b] = [whole, parts].map(
+        ({ values }) => rms((i) => values[name]![i]! - reference[i]!) / rms((i) => reference[i]!),
+      );
+      expect(a, name).toBeLessThanOrEqual(2 ** -5);
+      expect(a, name).toBeLessThanOrEqual(b!);
+    }
+    await backend.close();
+  });
+});

@@ -1,0 +1,175 @@
+import type { Kernel } from "./backend.js";
+import type { Node, Tensor } from "./graph.js";
+import { definitionOf } from "./ops/index.js";
+
+/** Whether a backend has a kernel that it wants such nodes to become. */
+export type CanFuse = (kernel: Kernel) => boolean;
+
+/**
+ * Puts accumulations right behind what they add: a gradient is recorded with all others at the end of the backward pass, but need not
+ * wait there. Changes no value.
+ */
+export function hoistAccumulations(nodes: readonly Node[]): Node[] {
+  const order = new Order(nodes);
+  const behind = new Map<Node, Node[]>();
+  const moved = new Set<Node>();
+  for (const node of nodes) {
+    const producer = node.op === "accumulate" ? order.maker(node.inputs[1]!) : undefined;
+    if (!producer || order.touched(node.inputs[0]!, producer, node)) continue;
+    behind.set(producer, [...(behind.get(producer) ?? []), node]);
+    moved.add(node);
+  }
+  return nodes.flatMap((node) => (moved.has(node) ? [] : [node, ...(behind.get(node) ?? [])]));
+}
+
+/**
+ * Puts products together with what alone reads them, where the backend can: SwiGLU, a sum (the residual connection), an accumulation (a
+ * weight's gradient). What is between is then neither stored nor rounded, but for the products of a SwiGLU that others read.
+ * `kept` are outputs of the plan.
+ */
+export function fuse(nodes: readonly Node[], kept: ReadonlySet<Tensor>, can: CanFuse): Node[] {
+  return [fuseSwiglu, fuseSums].reduce((before, pass) => pass(new Replacements(before, kept, can)), [...nodes]);
+}
+
+function fuseSwiglu(work: Replacements): Node[] {
+  const { nodes, order } = work;
+  for (const node of nodes) {
+    if (node.op !== "swiglu") continue;
+    const [gate, up] = node.inputs as [Tensor, Tensor];
+    const [g, u] = [work.productOf(gate), work.productOf(up)];
+    if (!g || !u || g === u || g.inputs[0] !== u.inputs[0] || !isLinear(g) || !isLinear(u)) continue;
+    // The earlier product is made where the later one is: nobody may want it, or change what it is made of, before.
+    const [first, last] = order.at(g) < order.at(u) ? [g, u] : [u, g];
+    if (order.touched(first.outputs[0]!, first, last)) continue;
+    if (first.inputs.some((t) => order.changed(t, first, last))) continue;
+    const keep = !work.alone(gate) || !work.alone(up);
+    const inputs = [g.inputs[0]!, g.inputs[1]!, u.inputs[1]!];
+    const outputs = keep ? [...node.outputs, gate, up] : node.outputs;
+    work.replace(node, [first, last], { op: "matmul_swiglu", attrs: { keep }, inputs, outputs });
+  }
+  return work.result();
+}
+
+function fuseSums(work: Replacements): Node[] {
+  const { nodes, order } = work;
+  for (const node of nodes) {
+    if (node.op === "accumulate") {
+      const [target, x] = node.inputs as [Tensor, Tensor];
+      const product = work.productOf(x);
+      if (!product || !work.alone(x) || order.touched(target, product, node)) continue;
+      const inputs = [target, ...product.inputs];
+      work.replace(node, [product], { op: "matmul_accumulate", attrs: product.attrs, inputs, outputs: [] });
+    } else if (node.op === "add") {
+      const sides = [node.inputs, node.inputs.toReversed()] as [Tensor, Tensor][];
+      // Of two products the later one, which can take the other's result.
+      for (const [c, x] of sides.toSorted(([, a], [, b]) => order.made(b) - order.made(a))) {
+        const product = work.productOf(x);
+        if (!product || !work.alone(x) || order.made(c) >= order.made(x) || order.changed(c, product, node)) continue;
+        const [inputs, { outputs }] = [[...product.inputs, c], node];
+        if (work.replace(node, [product], { op: "matmul_add", attrs: product.attrs, inputs, outputs })) break;
+      }
+    }
+  }
+  return work.result();
+}
+
+const isLinear = ({ attrs }: Node) => !attrs.transposeA && attrs.transposeB === true && !attrs.f32;
+
+/** Nodes of which some give way to others. */
+class Replacements {
+  readonly nodes: readonly Node[];
+  readonly order: Order;
+  readonly #kept: ReadonlySet<Tensor>;
+  readonly #can: CanFuse;
+  readonly #instead = new Map<Node, Node | null>();
+
+  constructor(nodes: readonly Node[], kept: ReadonlySet<Tensor>, can: CanFuse) {
+    this.nodes = nodes;
+    this.order = new Order(nodes);
+    this.#kept = kept;
+    this.#can = can;
+  }
+
+  /** The product that makes `t`, if it has not become part of something else. */
+  productOf(t: Tensor): Node | undefined {
+    const maker = this.order.maker(t);
+    return maker?.op === "matmul" && !this.#instead.has(maker) ? maker : undefined;
+  }
+
+  /** Whether only one node reads `t`. */
+  alone(t: Tensor): boolean {
+    return this.order.readers(t) === 1 && !this.#kept.has(t);
+  }
+
+  /** One node for `node` and its products, in the place of the last product. False if the backend has no kernel for it. */
+  replace(node: Node, products: readonly Node[], change: Pick<Node, "op" | "attrs" | "inputs" | "outputs">): boolean {
+    const { scope } = products[0]!;
+    const { recomputed } = node;
+    if (products.some((product) => product.scope !== scope || product.recomputed !== recomputed)) return false;
+    const fused: Node = { ...change, scope, recomputed };
+    if (!this.#can(fused)) return false;
+    for (const product of products) this.#instead.set(product, null);
+    this.#instead.set(products.at(-1)!, fused);
+    this.#instead.set(node, null);
+    return true;
+  }
+
+  result(): Node[] {
+    return this.nodes.flatMap((node) => {
+      const instead = this.#instead.get(node);
+      return instead === undefined ? [node] : instead === null ? [] : [instead];
+    });
+  }
+}
+
+/** Where nodes are, and which of them touch a tensor. */
+class Order {
+  readonly #at: ReadonlyMap<Node, number>;
+  readonly #makers = new Map<Tensor, Node>();
+  readonly #users = new Map<Tensor, { at: number; changes: boolean }[]>();
+
+  constructor(nodes: readonly Node[]) {
+    this.#at = new Map(nodes.map((node, i) => [node, i]));
+    nodes.forEach((node, at) => {
+      const { mutates = [] } = definitionOf(node.op);
+      for (const t of node.outputs) this.#makers.set(t, node);
+      node.inputs.forEach((t, i) => {
+        const users = this.#users.get(t) ?? [];
+        users.push({ at, changes: mutates.includes(i) });
+        this.#users.set(t, users);
+      });
+    });
+  }
+
+  at(node: Node): number {
+    return this.#at.get(node)!;
+  }
+
+  maker(t: Tensor): Node | undefined {
+    return this.#makers.get(t);
+  }
+
+  /** Position of the node that makes it; −1 for what is there before. */
+  made(t: Tensor): number {
+    const maker = this.#makers.get(t);
+    return maker ? this.at(maker) : -1;
+  }
+
+  readers(t: Tensor): number {
+    return this.#users.get(t)?.length ?? 0;
+  }
+
+  /** Whether a node strictly between two others reads or changes it. */
+  touched(t: Tensor, from: Node, to: Node): boolean {
+    return this.#between(t, from, to).length > 0;
+  }
+
+  changed(t: Tensor, from: Node, to: Node): boolean {
+    return this.#between(t, from, to).some(({ changes }) => changes);
+  }
+
+  #between(t: Tensor, from: Node, to: Node) {
+    const [after, before] = [this.at(from), this.at(to)];
+    return (this.#users.get(t) ?? []).filter(({ at }) => at > after && at < before);
+  }
+}

@@ -1,0 +1,147 @@
+import {
+  accumulate,
+  add,
+  createReferenceBackend,
+  differentiate,
+  fill,
+  Graph,
+  type Kernel,
+  makePlan,
+  matmul,
+  type OpName,
+  ops,
+  planMemoryOf,
+  Program,
+  Store,
+  sum,
+  swiglu,
+  type Tensor,
+} from "@slayer/tensor";
+import { describe, expect, it } from "vitest";
+
+const fused = ["matmul_accumulate", "matmul_add", "matmul_swiglu"] as const satisfies readonly OpName[];
+const all = ({ op }: Kernel) => fused.some((name) => name === op);
+const opsOf = (graph: Graph, outputs: Record<string, Tensor>, can = all) =>
+  makePlan(graph, outputs, can).steps.map(({ op }) => op);
+
+/** A block's feed-forward with its residual, and what trains it: x [T, D], gate and up [F, D], down [D, F]. */
+function feedForward(dtype: "f32" | "f64" = "f64") {
+  const [T, D, F] = [6, 8, 12];
+  const graph = new Graph();
+  const x = graph.parameter("x", [T, D], dtype);
+  const weight = (name: string, shape: number[]) => graph.parameter(name, shape, dtype);
+  const [g, u, down] = [weight("gate", [F, D]), weight("up", [F, D]), weight("down", [D, F])];
+  const linear = (a: Tensor, w: Tensor) => matmul(a, w, { transposeB: true });
+  const y = add(x, linear(swiglu(linear(x, g), linear(x, u)), down));
+  const parameters = [x, g, u, down];
+  return { graph, y, parameters, shapes: { x: [T, D], gate: [F, D], up: [F, D], down: [D, F] }, dtype };
+}
+
+/** … with gradients of Σ y accumulated beside the parameters. */
+function training() {
+  const made = feedForward();
+  const { graph, y, parameters, dtype } = made;
+  differentiate(sum(y), parameters).forEach((gradient, i) => {
+    const { name, shape } = parameters[i]!;
+    accumulate(graph.state(`d.${name}`, shape, dtype), gradient!);
+  });
+  return made;
+}
+
+describe("fusion", () => {
+  it("puts SwiGLU, the residual and gradients of weights together with their products", () => {
+    const { graph, y } = feedForward();
+    expect(opsOf(graph, { y }, () => false)).toEqual(["matmul", "matmul", "swiglu", "matmul", "add"]);
+    expect(opsOf(graph, { y })).toEqual(["matmul_swiglu", "matmul_add"]);
+    const trained = training();
+    const steps = makePlan(trained.graph, { y: trained.y }, all).steps;
+    const count = (op: OpName) => steps.filter((step) => step.op === op).length;
+    expect(["matmul_swiglu", "matmul_accumulate", "swiglu", "matmul"].map((op) => count(op as OpName))).toEqual([
+      1, 3, 0, 1,
+    ]);
+    // The backward pass reads both products.
+    expect(steps[0]!.outputs.length).toBe(3);
+  });
+
+  it("only where the backend says so", () => {
+    const { graph, y } = feedForward();
+    expect(opsOf(graph, { y }, ({ op }) => op === "matmul_add")).toEqual(["matmul", "matmul", "swiglu", "matmul_add"]);
+    expect(opsOf(graph, { y }, ({ op }) => op === "matmul_swiglu")).toEqual(["matmul_swiglu", "matmul", "add"]);
+  });
+
+  it("leaves what others read, outputs of the plan, and what changes in between", () => {
+    const graph = new Graph();
+    const [a, b] = [graph.input("a", [4, 4], "f32"), graph.parameter("b", [4, 4])];
+    const product = matmul(a, b);
+    expect(opsOf(graph, { y: add(a, product), product })).toEqual(["matmul", "add"]);
+    expect(opsOf(graph, { y: add(product, product) })).toEqual(["matmul", "add"]);
+    const other = new Graph();
+    const [x, w, state] = [other.input("a", [4, 4], "f32"), other.parameter("b", [4, 4]), other.state("c", [4, 4])];
+    const early = matmul(x, w);
+    const before = add(state, x); // reads the state before it changes
+    accumulate(state, early);
+    expect(opsOf(other, { before })).toEqual(["matmul", "add", "accumulate"]);
+    const last = new Graph();
+    const [p, q, s] = [last.input("a", [4, 4], "f32"), last.parameter("b", [4, 4]), last.state("c", [4, 4])];
+    const made = matmul(p, q);
+    accumulate(s, p); // the addend changes after the product
+    expect(opsOf(last, { y: add(s, made) })).toEqual(["matmul", "accumulate", "add"]);
+  });
+
+  it("of two products, the later takes the other's result", () => {
+    const graph = new Graph();
+    const [x, w, v] = [graph.input("x", [4, 4], "f32"), graph.parameter("w", [4, 4]), graph.parameter("v", [4, 4])];
+    const [first, second] = [matmul(x, w), matmul(x, v)];
+    const { steps } = makePlan(graph, { y: add(second, first) }, all);
+    expect(steps.map(({ op }) => op)).toEqual(["matmul", "matmul_add"]);
+    expect(steps[1]!.inputs[2]!.place).toEqual(steps[0]!.outputs[0]!.place);
+  });
+
+  it("changes no more than rounding: values and gradients equal those of the parts, relative error ≤ 1e-12 in f64", async () => {
+    const backend = createReferenceBackend();
+    const results = [];
+    for (const fusedOps of [undefined, fused]) {
+      const { graph, y, shapes, dtype } = training();
+      const capabilities = { ...backend.capabilities, ...(fusedOps && { fused: fusedOps }) };
+      const store = new Store({ ...backend, capabilities });
+      for (const [name, shape] of Object.entries(shapes)) {
+        for (const kept of [name, `d.${name}`]) store.add({ name: kept, shape, dtype });
+        const values = Float64Array.from({ length: shape[0]! * shape[1]! }, (_, i) => Math.sin(i * 7 + name.length));
+        await store.write(name, values);
+      }
+      const program = await Program.compile(graph, { y }, store);
+      expect(program.plan.steps.some(({ op }) => op.startsWith("matmul_"))).toBe(fusedOps !== undefined);
+      await program.run();
+      await program.run(); // gradients add up
+      const gradients = await Promise.all(Object.keys(shapes).map((name) => store.read(`d.${name}`)));
+      results.push([...(await program.read("y")), ...gradients.flatMap((values) => [...values])]);
+    }
+    const [parts, whole] = results as [number[], number[]];
+    const largest = Math.max(...parts.map(Math.abs));
+    expect(Math.max(...parts.map((value, i) => Math.abs(value - whole[i]!))) / largest).toBeLessThanOrEqual(1e-12);
+  });
+
+  it("counts the same model FLOPs, and less traffic", () => {
+    const { graph, y } = training();
+    const total = (can: typeof all, what: "matmulFlops" | "bytes") =>
+      makePlan(graph, { y }, can).steps.reduce((n, { cost }) => n + cost[what], 0);
+    expect(total(all, "matmulFlops")).toBe(total(() => false, "matmulFlops"));
+    expect(total(all, "bytes")).toBeLessThan(0.8 * total(() => false, "bytes"));
+  });
+});
+
+describe("accumulation", () => {
+  it("does not wait for the end of the pass: gradients of many weights take the memory of one", () => {
+    const graph = new Graph();
+    const one = fill(graph.input("x", [1], "f32"), [64, 64], 1);
+    const gradients = Array.from({ length: 10 }, () => matmul(one, one));
+    gradients.forEach((gradient, i) => accumulate(graph.state(`s${i}`, [64, 64]), gradient));
+    const plan = makePlan(graph, {});
+    expect(plan.steps.map(({ op }) => op)).toEqual(["fill", ...gradients.flatMap(() => ["matmul", "accumulate"])]);
+    expect(planMemoryOf(plan).intermediates).toBe(2 * 64 * 64 * 4);
+  });
+
+  it("names only ops of the vocabulary", () => {
+    expect(fused.every((name) => name in ops)).toBe(true);
+  });
+});
