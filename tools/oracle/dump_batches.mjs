@@ -9,14 +9,17 @@ import { checkRecipe, openData } from "../../packages/train/dist/index.js";
 const [file, steps, out] = process.argv.slice(2);
 const recipe = checkRecipe(JSON.parse(readFileSync(file, "utf8")), file);
 const data = await openData(recipe);
-const batches = data.batches();
+const batches = await data.batches();
 const parts = [];
 for (let step = 0; step < Number(steps); step++) {
   const { sequences, micro = sequences } = recipe.batch;
-  const found = Array.from({ length: sequences / micro }, () => batches.next()).filter((batch) => batch !== null);
+  const found = [];
+  for (let i = 0; i < sequences / micro; i++) found.push(await batches.next());
   for (const name of /** @type {const} */ (["inputIds", "targets", "positions", "segments"])) {
-    for (const { [name]: ids } of found) parts.push(Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength));
+    for (const batch of found) {
+      if (batch !== null) parts.push(Buffer.from(batch[name].buffer, batch[name].byteOffset, batch[name].byteLength));
+    }
   }
 }
 writeFileSync(out, Buffer.concat(parts));
-data.close();
+await data.close();

@@ -12,6 +12,13 @@ export { JoinedSource } from "./packing/joined-source.js";
 export type { SourcePosition, WeightedSource } from "./packing/mixture.js";
 export type { Position } from "./packing/position.js";
 export type { TokenSource } from "./packing/token-source.js";
+export {
+  StreamedBatches,
+  type StreamedSource,
+  type StreamOptions,
+  type StreamPosition,
+  type StreamSettings,
+} from "./streaming/streamed-batches.js";
 export { Pcg32, shuffle } from "./packing/pcg32.js";
 export { type ChatTemplateSource, loadChatTemplate } from "./sft/chat-template.js";
 export type { Layout, Message } from "./sft/layouts.js";

@@ -1,5 +1,7 @@
 export type { Preview } from "@slayer/data";
-export { type DataOptions, openData, previewData, type SourceSummary, type TrainingData } from "./corpus.js";
+export { previewData } from "./data-files.js";
+export { openData } from "./open-data.js";
+export type { DataOptions, SourceSummary, TrainingData } from "./training-data.js";
 export { InterruptedError, RecipeError, TrainingError } from "./errors.js";
 export type { Measured, TrainOptions, TrainResult } from "./loop.js";
 export { readMetrics, type EvalMetrics, type Metrics, type SkippedStep, type StepMetrics } from "./metrics.js";

@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import type { Tokenizer } from "@slayer/data";
+import { DataError, type Tokenizer } from "@slayer/data";
 import { perplexity } from "@slayer/eval";
 import { LossWatch, saveAnomaly } from "./anomaly.js";
-import { type DataOptions, heldOutIds, type SourceSummary, type TrainingData } from "./corpus.js";
+import { heldOutIds } from "./data-files.js";
 import { InterruptedError, TrainingError } from "./errors.js";
 import { adaptWith } from "./adapter.js";
 import { exportResult } from "./export-result.js";
@@ -16,6 +16,7 @@ import { RunLog } from "./run-log.js";
 import { CheckpointSaver } from "./saver.js";
 import type { Setup } from "./setup.js";
 import { restoreState, type TrainingState } from "./state.js";
+import type { DataOptions, SourceSummary, TrainingData } from "./training-data.js";
 
 export interface TrainOptions extends DataOptions {
   /** Go on from the newest checkpoint in the run's directory. */
@@ -89,8 +90,8 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const started = performance.now();
 
   const restored = options.resume ? await restoreState(checkpoints, setup.optimizer, warn) : null;
-  let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: data.batches().position() };
-  const batches = data.batches(state.position);
+  const batches = await data.batches(restored?.position);
+  let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: batches.position() };
   options.onData?.(data.summary(batches));
   const log = await RunLog.open(recipe.out, state.step);
   const before = await readMetrics(join(recipe.out, "metrics.jsonl"));
@@ -104,7 +105,11 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   let skippedInARow = 0;
   try {
     while (state.step < steps) {
-      const gradients = await accumulateStep(parts, () => batches.next());
+      const gradients = await accumulateStep(parts, () => batches.next()).catch(async (error: unknown) => {
+        // Data that is streamed may turn out bad at any time; what is trained by then is kept.
+        if (error instanceof DataError && state.step > 0) await saver.saveNow(state);
+        throw error;
+      });
       const problem = problemOf(gradients, watch);
       const tokens = state.tokens + recipe.batch.sequences * recipe.sequence_length;
       if (problem === null) {

@@ -25,14 +25,14 @@ export interface Gradients {
  */
 export async function accumulateStep(
   { recipe, model, setup, allocator }: RunParts,
-  nextBatch: () => Batch | null,
+  nextBatch: () => Batch | null | Promise<Batch | null>,
 ): Promise<Gradients> {
   const started = performance.now();
   const { sequences, micro = sequences } = recipe.batch;
   const { program, optimizer, shape, precision } = setup;
   const seen: SeenBatch[] = [];
   for (let i = 0; i < sequences / micro; i++) {
-    const batch = nextBatch();
+    const batch = await nextBatch();
     if (!batch) throw new TrainingError("the data ended before the run did");
     const { inputIds, positions, targets, segments: segmentIds } = batch;
     const options = { ...shape, dtype: precision.activations, positions, segmentIds };

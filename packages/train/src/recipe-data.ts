@@ -21,6 +21,11 @@ export const dataKeys = {
    * document is cut in two. Default: concatenate for cpt, whole for sft.
    */
   packing: z.enum(["concatenate", "documents", "whole"]).optional(),
+  /**
+   * cpt: nothing is tokenized before and nothing kept: documents are read and tokenized as they are used, in the order of their files, which
+   * is not shuffled, again and again.
+   */
+  streaming: z.boolean().optional(),
   /** cpt: share of the documents, by the hash of their text, that is not trained on but evaluated. */
   held_out: z.number().min(0).lt(1).default(0),
   /** Share of the records of a source that may be unreadable; they are left out, and more are an error. */
@@ -37,6 +42,9 @@ interface DataPart {
   readonly stage: "cpt" | "sft";
   readonly packing?: Packing | undefined;
   readonly held_out: number;
+  readonly streaming?: boolean | undefined;
+  readonly token_cache?: string | undefined;
+  readonly epochs?: number | undefined;
   readonly chat_template?: string | undefined;
   readonly data: readonly z.infer<typeof dataSource>[];
 }
@@ -59,5 +67,18 @@ export function dataProblem(recipe: DataPart): string | undefined {
   if (stage === "sft" && packingOf(recipe) !== "whole") {
     return "stage: sft packs whole conversations side by side; leave packing out";
   }
+  return recipe.streaming ? streamingProblem(recipe) : undefined;
+}
+
+/** Nobody has read data that is streamed before it is used. */
+function streamingProblem(recipe: DataPart): string | undefined {
+  if (recipe.stage === "sft")
+    return "streaming belongs to stage: cpt; conversations are packed whole, by the lengths of all";
+  if (packingOf(recipe) === "whole")
+    return "streaming: packing: whole needs the lengths of all documents; use concatenate or documents";
+  if (recipe.held_out > 0)
+    return "streaming: held_out is not built; keep held-out documents in files of their own, for eval.perplexity";
+  if (recipe.epochs !== undefined) return "streaming: how long an epoch is is not known before; give steps or tokens";
+  if (recipe.token_cache !== undefined) return "streaming keeps no tokens; leave token_cache out";
   return undefined;
 }

@@ -6,12 +6,12 @@ import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
 import { type Backend, OutOfMemoryError } from "@slayer/tensor";
 import { initialiseAdapter } from "./adapter.js";
-import { TrainingData } from "./corpus.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
 import { checkExport, WHOLE_MODEL } from "./export-result.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
 import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
+import { openData } from "./open-data.js";
 import { planRun, type Prediction } from "./predict.js";
 import { probe } from "./probe.js";
 import { RankAllocator } from "./rank-allocator.js";
@@ -71,7 +71,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     // Tokenizing can take hours; what is wrong with the directory is said before.
     await checkDirectory(recipe, options);
     await checkExport(recipe);
-    data ??= await TrainingData.open(recipe, tokenizer, options);
+    data ??= await openData(recipe, options, tokenizer);
     const meter = metered(backend);
     try {
       setup = await setUp(recipe, model, meter.backend, shape, precision);
@@ -96,7 +96,7 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     };
     return await runLoop(parts);
   } finally {
-    data?.close();
+    await data?.close();
     setup?.program.free();
     setup?.optimizer.free();
     setup?.store.free();

@@ -75,7 +75,7 @@ describe("sources by weight, from patterns beside the recipe", () => {
       { path: "code.jsonl", weight: 2, documents: 30 - heldOut(code), heldOutDocuments: heldOut(code) },
     ]);
     // 10 steps of 4 sequences: 29 and 11, or one sequence beside.
-    const given = data.map(({ epochs, tokens, documents }) => (epochs * (tokens + documents)) / 24);
+    const given = data.map(({ epochs, tokens, documents }) => (epochs * (tokens! + documents!)) / 24);
     expect(given.map((n) => Math.round(n)).reduce((a, b) => a + b)).toBe(40);
     expect(Math.abs(given[0]! - (40 * 5) / 7)).toBeLessThanOrEqual(1);
     const evals = (await readMetrics(join(dir, "mixed", "metrics.jsonl"))).filter((line) => "eval" in line);

@@ -4,8 +4,9 @@ import type { Preview, SourceSummary } from "@slayer/train";
 export function describeData(sources: readonly SourceSummary[]): string[] {
   return sources.map(({ path, documents, tokens, weight, badRecords, heldOutDocuments, epochs }) => {
     const parts = [
-      `${documents.toLocaleString("en")} documents`,
-      `${tokens.toLocaleString("en")} tokens`,
+      ...(documents === null || tokens === null
+        ? ["streamed"]
+        : [`${documents.toLocaleString("en")} documents`, `${tokens.toLocaleString("en")} tokens`]),
       ...(weight === null ? [] : [`weight ${weight}`]),
       ...(heldOutDocuments === 0 ? [] : [`${heldOutDocuments} documents held out`]),
       ...(badRecords === 0 ? [] : [`${badRecords} bad records left out`]),

@@ -1,7 +1,7 @@
 import { DataError } from "../errors.js";
+import { emptyRows, rowOf } from "./batch-rows.js";
 import { Mixture, type WeightedSource } from "./mixture.js";
 import { checkPosition, expectSame, type Position } from "./position.js";
-import { NOT_SCORED, PADDING } from "./sequence-row.js";
 import { checkSettings, type PackingSettings } from "./settings.js";
 import type { TokenSource } from "./token-source.js";
 
@@ -47,9 +47,7 @@ export class Batches {
   constructor(sources: TokenSource | readonly WeightedSource[], settings: BatchSettings, position?: Position) {
     const { batchSize, epochs } = settings;
     this.#packing = checkSettings(settings);
-    if (!Number.isSafeInteger(batchSize) || batchSize < 1 || batchSize * settings.sequenceLength > 2 ** 28) {
-      throw new DataError("bad-option", `batchSize: expected 1 … 2^28 / sequenceLength, found ${batchSize}`);
-    }
+    checkBatchSize(batchSize, settings.sequenceLength);
     if (epochs !== undefined && !(epochs > 0 && Number.isFinite(epochs))) {
       throw new DataError("bad-option", `epochs: expected a positive number or none, found ${epochs}`);
     }
@@ -88,24 +86,19 @@ export class Batches {
   /** The next batch, in arrays of its own; null after the last epoch. */
   next(): Batch | null {
     if (this.#sequences >= this.#end) return null;
-    const { sequenceLength, boundary } = this.#packing;
-    const size = this.#batchSize * sequenceLength;
+    const { sequenceLength } = this.#packing;
     const sequences = Math.min(this.#batchSize, this.#end - this.#sequences);
-    const arrays = {
-      inputIds: new Int32Array(size).fill(boundary.after ?? boundary.before ?? 0),
-      targets: new Int32Array(size).fill(NOT_SCORED),
-      positions: Int32Array.from({ length: size }, (_, i) => i % sequenceLength),
-      segments: new Int32Array(size).fill(PADDING),
-    };
-    const sources = Array.from({ length: sequences }, (_, row) => {
-      const part = (array: Int32Array): Int32Array => array.subarray(row * sequenceLength, (row + 1) * sequenceLength);
-      const { inputIds, targets, positions, segments } = arrays;
-      return this.#mixture.writeNext(
-        { inputIds: part(inputIds), targets: part(targets), positions: part(positions), segments: part(segments) },
-        this.#epochs,
-      );
-    });
+    const arrays = emptyRows(this.#batchSize, this.#packing);
+    const sources = Array.from({ length: sequences }, (_, row) =>
+      this.#mixture.writeNext(rowOf(arrays, row, sequenceLength), this.#epochs),
+    );
     this.#sequences += sequences;
     return { batchSize: this.#batchSize, sequenceLength, ...arrays, sequences, sources };
   }
+}
+
+/** @throws DataError `bad-option` */
+export function checkBatchSize(batchSize: number, sequenceLength: number): void {
+  if (Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize * sequenceLength <= 2 ** 28) return;
+  throw new DataError("bad-option", `batchSize: expected 1 … 2^28 / sequenceLength, found ${batchSize}`);
 }

@@ -35,16 +35,9 @@ export class Mixture {
 
   /** @param positions where to go on; checked to belong to these sources */
   constructor(sources: readonly WeightedSource[], settings: PackingSettings, positions?: readonly SourcePosition[]) {
-    if (sources.length === 0) throw new DataError("bad-option", "sources: expected at least one");
-    const sum = sources.reduce((total, { weight }) => total + weight, 0);
-    for (const { weight } of sources) {
-      if (!(weight > 0 && Number.isFinite(sum))) {
-        throw new DataError("bad-option", `weight: expected a positive number, found ${weight}`);
-      }
-    }
+    this.#shares = sharesOf(sources.map(({ weight }) => weight));
     this.sources = sources;
     this.#hasSegments = settings.mode !== "concatenate";
-    this.#shares = sources.map(({ weight }) => weight / sum);
     this.packings = sources.map(({ source }) =>
       settings.mode === "whole" ? new WholePacking(source, settings) : new StreamPacking(source, settings),
     );
@@ -65,7 +58,7 @@ export class Mixture {
 
   /** The next sequence; the source that it is of. */
   writeNext(row: SequenceRow, epochs?: number): number {
-    const index = this.#furthestBehind(row.inputIds.length);
+    const index = furthestBehind(this.#shares, this.#given, row.inputIds.length);
     const given = this.#given[index]!;
     const count = this.packings[index]!.writeSequence(given.sequences, row, epochs);
     if (this.#hasSegments) row.positions.subarray(count).forEach((_, i, padding) => (padding[i] = i));
@@ -73,18 +66,34 @@ export class Mixture {
     given.sequences++;
     return index;
   }
+}
 
-  #furthestBehind(sequenceLength: number): number {
-    const after = this.#given.reduce((sum, { tokens }) => sum + tokens, 0) + sequenceLength;
-    let chosen = 0;
-    let most = -Infinity;
-    this.#shares.forEach((share, i) => {
-      const behind = share * after - this.#given[i]!.tokens;
-      if (behind > most) {
-        most = behind;
-        chosen = i;
-      }
-    });
-    return chosen;
+/** Each weight's share of all. @throws DataError `bad-option` */
+export function sharesOf(weights: readonly number[]): number[] {
+  if (weights.length === 0) throw new DataError("bad-option", "sources: expected at least one");
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  for (const weight of weights) {
+    if (weight > 0 && Number.isFinite(sum)) continue;
+    throw new DataError("bad-option", `weight: expected a positive number, found ${weight}`);
   }
+  return weights.map((weight) => weight / sum);
+}
+
+/** The source that is furthest behind its share of the tokens, once so many more will have been given. */
+export function furthestBehind(
+  shares: readonly number[],
+  given: readonly { readonly tokens: number }[],
+  more: number,
+): number {
+  const after = given.reduce((sum, { tokens }) => sum + tokens, 0) + more;
+  let chosen = 0;
+  let most = -Infinity;
+  shares.forEach((share, i) => {
+    const behind = share * after - given[i]!.tokens;
+    if (behind > most) {
+      most = behind;
+      chosen = i;
+    }
+  });
+  return chosen;
 }

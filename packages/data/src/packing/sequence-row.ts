@@ -1,3 +1,6 @@
+import type { PackingSettings } from "./settings.js";
+import { idOf } from "./token-source.js";
+
 /** Target of a position that is not scored. */
 export const NOT_SCORED = -100;
 /** Segment of padding. */
@@ -19,4 +22,33 @@ export interface Packing {
   readonly tokensPerEpoch: number;
   /** Writes the n-th sequence of all epochs; the number of its real tokens. With `epochs`, what comes after them is padding. */
   writeSequence(n: number, row: SequenceRow, epochs?: number): number;
+}
+
+/**
+ * Fills a row with a run of a text. `tokens` holds one more than the row, which is the last one's target, or fewer: the first `left` of
+ * them are there. `documentStarts`: where among them documents begin. Returns how many positions are filled.
+ */
+export function fillRow(
+  row: SequenceRow,
+  tokens: Int32Array,
+  left: number,
+  documentStarts: ReadonlySet<number>,
+  mode: PackingSettings["mode"],
+): number {
+  const count = Math.min(left, row.inputIds.length);
+  let segment = 0;
+  let position = 0;
+  for (let t = 0; t < count; t++) {
+    row.inputIds[t] = idOf(tokens[t]!);
+    row.segments[t] = segment;
+    row.positions[t] = position++;
+    const crosses = mode === "documents" && documentStarts.has(t + 1);
+    const next = tokens[t + 1]!;
+    row.targets[t] = t + 1 === left || crosses || next < 0 ? NOT_SCORED : next;
+    if (crosses) {
+      segment++;
+      position = 0;
+    }
+  }
+  return count;
 }

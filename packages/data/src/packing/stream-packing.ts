@@ -1,7 +1,7 @@
 import { Pcg32, shuffle } from "./pcg32.js";
-import { NOT_SCORED, type Packing, type SequenceRow } from "./sequence-row.js";
+import { fillRow, type Packing, type SequenceRow } from "./sequence-row.js";
 import type { PackingSettings } from "./settings.js";
-import { idOf, tokenCount, type TokenSource } from "./token-source.js";
+import { tokenCount, type TokenSource } from "./token-source.js";
 
 /** Documents of one epoch in their order, one after another with boundary tokens. */
 interface Epoch {
@@ -44,23 +44,7 @@ export class StreamPacking implements Packing {
     const start = this.#placeOf(n) * sequenceLength;
     const left = Math.min(sequenceLength + 1, epochs * this.tokensPerEpoch - start);
     const documentStarts = this.#readStream(start, left);
-    const count = Math.min(left, sequenceLength);
-    const tokens = this.#tokens;
-    let segment = 0;
-    let position = 0;
-    for (let t = 0; t < count; t++) {
-      row.inputIds[t] = idOf(tokens[t]!);
-      row.segments[t] = segment;
-      row.positions[t] = position++;
-      const crosses = mode === "documents" && documentStarts.has(t + 1);
-      const next = tokens[t + 1]!;
-      row.targets[t] = t + 1 === left || crosses || next < 0 ? NOT_SCORED : next;
-      if (crosses) {
-        segment++;
-        position = 0;
-      }
-    }
-    return count;
+    return fillRow(row, this.#tokens, left, documentStarts, mode);
   }
 
   /** Puts `count` tokens of the endless text into #tokens; where among them documents begin. */

@@ -1,0 +1,83 @@
+import {
+  DocumentReader,
+  expandPath,
+  loadChatTemplate,
+  type Preview,
+  previewSource,
+  type SourceReport,
+  type SourceSpec,
+  Tokenizer,
+} from "@slayer/data";
+import type { Recipe } from "./recipe.js";
+import type { DataOptions } from "./training-data.js";
+
+/** What an entry of the recipe's data is called. */
+export const nameOf = (path: string | readonly string[]): string => (typeof path === "string" ? path : path.join(", "));
+const places = (directory: string | undefined): string[] => [...(directory === undefined ? [] : [directory]), ""];
+
+/** What to warn of where records were left out. */
+export function describeBad(
+  path: string,
+  { records, badRecords, bad }: Omit<SourceReport, "heldOutBytes">,
+): string | undefined {
+  if (badRecords === 0) return undefined;
+  const shown = bad.slice(0, 5).map(({ file, line, reason }) => `${file}:${line}: ${reason}`);
+  const rest = badRecords > shown.length ? `; and ${badRecords - shown.length} more` : "";
+  return `${path}: ${badRecords} of ${records} records left out: ${shown.join("; ")}${rest}`;
+}
+
+/** Files and how they are read, of each entry of the recipe's data. */
+export async function sourceSpecs(recipe: Recipe, directory: string | undefined): Promise<SourceSpec[]> {
+  const { stage, chat_template: own } = recipe;
+  const template =
+    stage === "sft"
+      ? await loadChatTemplate(
+          recipe.model,
+          own === undefined ? undefined : (await expandPath(own, places(directory)))[0],
+        )
+      : undefined;
+  return Promise.all(
+    recipe.data.map(async ({ path, text: field, layout, format }) => {
+      const patterns = typeof path === "string" ? [path] : path;
+      const files = (await Promise.all(patterns.map((pattern) => expandPath(pattern, places(directory))))).flat();
+      const read = template ? { kind: "chat" as const, layout, template } : { kind: "text" as const, field };
+      return { files, read, format, heldOut: recipe.held_out };
+    }),
+  );
+}
+
+/** The first `count` documents or conversations of each source as they are trained on, token by token; nothing is kept. */
+export async function previewData(
+  recipe: Recipe,
+  count: number,
+  options: Pick<DataOptions, "directory"> = {},
+): Promise<{ path: string; examples: Preview[] }[]> {
+  const tokenizer = await Tokenizer.load(recipe.model);
+  const found = [];
+  for (const [i, spec] of (await sourceSpecs(recipe, options.directory)).entries()) {
+    const examples = await previewSource(spec, { tokenizer, directory: recipe.model }, count);
+    found.push({ path: nameOf(recipe.data[i]!.path), examples });
+  }
+  return found;
+}
+
+/** Held-out files as one run of ids, each document with the tokenizer's own post-processing, and their size in UTF-8. */
+export async function heldOutIds(
+  path: string,
+  tokenizer: Tokenizer,
+  directory?: string,
+): Promise<{ ids: Int32Array; bytes: number }> {
+  const parts: Int32Array[] = [];
+  let bytes = 0;
+  for await (const { text } of new DocumentReader(await expandPath(path, places(directory)))) {
+    parts.push(tokenizer.encode(text));
+    bytes += Buffer.byteLength(text);
+  }
+  const ids = new Int32Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    ids.set(part, at);
+    at += part.length;
+  }
+  return { ids, bytes };
+}
