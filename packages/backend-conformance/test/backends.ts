@@ -1,6 +1,6 @@
 import { AddonMissingError, availableIsas, createCpuBackend } from "@slayer/backend-cpu";
 import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu";
-import { type Backend, createReferenceBackend, type OpName } from "@slayer/tensor";
+import { type Backend, createReferenceBackend, fusedOps, type OpName } from "@slayer/tensor";
 
 export interface BackendUnderTest {
   readonly create: () => Promise<Backend>;
@@ -12,21 +12,18 @@ export interface BackendUnderTest {
   readonly missing?: string;
 }
 
-/** What only plans for backends that ask for it have. */
-const fused = ["matmul_accumulate", "matmul_add", "matmul_swiglu"] as const;
-
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
   reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all" },
   cpu: {
     create: () => createCpuBackend(),
-    notSupported: fused,
+    notSupported: fusedOps,
     bf16: "weights",
     ...(await reasonIfMissing(availableIsas)),
   },
   webgpu: {
     create: () => createWebgpuBackend(),
-    notSupported: fused,
+    notSupported: fusedOps,
     bf16: "all",
     ...(await reasonIfMissing(async () => (await createWebgpuBackend()).close())),
   },

@@ -4,6 +4,7 @@ import {
   type Buffer,
   type Executable,
   flattenPlan,
+  fusedOps,
   OutOfMemoryError,
 } from "@slayer/tensor";
 import { attempt, failure } from "./errors.js";
@@ -78,7 +79,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       dtypes: ["f32", "bf16", "i32"],
       activations: ["f32", "bf16"],
       maxBufferBytes: totalBytes,
-      fused: ["matmul_accumulate", "matmul_add", "matmul_swiglu"],
+      fused: fusedOps,
     },
     supports(kernel) {
       const why = session.supports(kernel);

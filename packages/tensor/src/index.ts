@@ -29,7 +29,7 @@ export { attention } from "./ops/attention.js";
 export { addBias } from "./ops/bias.js";
 export { embedding } from "./ops/embedding.js";
 export { dequantize } from "./ops/dequantize.js";
-export { definitionOf, ops, type OpName } from "./ops/index.js";
+export { definitionOf, fusedOps, ops, type OpName } from "./ops/index.js";
 export { IGNORE_TARGET, lmHeadLoss } from "./ops/lm-head-loss.js";
 export { matmul } from "./ops/matmul.js";
 export { adamw, clipFactor, sumOfSquares } from "./ops/optimizer.js";

@@ -50,6 +50,9 @@ export const ops = {
 
 export type OpName = keyof typeof ops;
 
+/** What a backend need not have: see matmul-fused.ts. */
+export const fusedOps: readonly OpName[] = ["matmul_accumulate", "matmul_add", "matmul_swiglu"];
+
 export function definitionOf(op: OpName): OpDefinition {
   return ops[op];
 }
