@@ -195,6 +195,28 @@ describe("AdaLoRA in a run", () => {
     },
   );
 
+  it("the last decision, due after a step that was left out, is made after the next one; then it stays", async () => {
+    const plan = recipe({ adapter: { name: "adalora", rank: 4, target_rank: 2, tfinal: 3, deltaT: 5 } });
+    const model = await readGeometry(plan);
+    const backend = createReferenceBackend();
+    const shape = { batch: 1, length: 4, segments: false, recompute: false };
+    const { store, optimizer } = await setUp(plan, model, backend, shape, choosePrecision(plan, model, backend));
+    await initialiseAdapter(store, optimizer, plan.adapter!, 1);
+    const allocator = (await RankAllocator.of(plan.adapter, optimizer, model.config, 12))!;
+    const counts = new Map<number, number>();
+    const kept = new Map<number, string>();
+    for (const step of [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12]) {
+      await allocator.regularise(1);
+      await optimizer.step(step - 1, 0.01, 1);
+      counts.set(step, await allocator.allocate(step));
+      kept.set(step, JSON.stringify([...(await allocator.kept())]));
+    }
+    const after5 = Math.floor(56 + 56 * (1 - 5 / 9) ** 3);
+    expect([...counts.values()]).toEqual([112, 112, 112, 112, after5, after5, after5, after5, 56, 56, 56]);
+    expect(kept.get(10)).not.toBe(kept.get(8));
+    expect(kept.get(12)).toBe(kept.get(10));
+  });
+
   it.each([
     ["ranks that cannot fall", { target_rank: 4 }, "target_rank (4) must be below rank (4)"],
     ["no time for them to fall", { tinit: 0.5, tfinal: 6 }, "a run of 12 steps has none between them"],
