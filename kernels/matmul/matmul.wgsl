@@ -66,6 +66,16 @@ fn store(row: u32, column: u32, value: f32) {
   }
 }
 
+// How far a loop goes of which `needed` turns matter. Where shaders are compiled for the processor it stays a loop, since its end is not
+// known: unrolled, 8 × 8 results take ten seconds to compile.
+fn rolled(most: u32, needed: u32) -> u32 {
+#if ROLLED
+  return min(most, needed);
+#else
+  return most;
+#endif
+}
+
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
   let first_row = w.y * ROWS;
@@ -131,7 +141,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     }
 #endif
     workgroupBarrier();
-    for (var slice = 0u; slice < DEPTH; slice++) {
+    let slices = rolled(DEPTH, p.k - depth);
+    for (var slice = 0u; slice < slices; slice++) {
       var columns: array<vec4f, TN / 4>;
       for (var j = 0u; j < TN / 4; j++) {
         columns[j] = b_slice[slice * COLUMNS / 4 + j * 16 + thread_column];
@@ -148,14 +159,15 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     }
     workgroupBarrier();
   }
-  for (var i = 0u; i < TM; i++) {
+  let results = sums;
+  for (var i = 0u; i < rolled(TM, p.m); i++) {
     let row = first_row + (i / 4) * 64 + thread_row * 4 + i % 4;
     for (var j = 0u; j < TN / 4; j++) {
       let column = first_column + j * 64 + thread_column * 4;
-      store(row, column, sums[i][j].x);
-      store(row, column + 1, sums[i][j].y);
-      store(row, column + 2, sums[i][j].z);
-      store(row, column + 3, sums[i][j].w);
+      store(row, column, results[i][j].x);
+      store(row, column + 1, results[i][j].y);
+      store(row, column + 2, results[i][j].z);
+      store(row, column + 3, results[i][j].w);
     }
   }
 }

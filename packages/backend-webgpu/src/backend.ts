@@ -27,7 +27,8 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const { device, traits: untuned, description } = await openDevice(options);
   const pipelines = new Pipelines(device);
   const profile = options.profile ? new Profile(device) : undefined;
-  const tuner = options.tuning && (await Tuner.open(device, pipelines, options.tuning, description));
+  const tuning = options.products === undefined ? options.tuning : undefined;
+  const tuner = tuning && (await Tuner.open(device, pipelines, tuning, description));
   const traits: DeviceTraits = { ...untuned, variant: (shape) => tuner?.choose(shape) ?? untuned.variant(shape) };
   const buffers = new Set<WebgpuBuffer>();
   let closed = false;

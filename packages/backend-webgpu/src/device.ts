@@ -1,7 +1,7 @@
 import { AdapterMissingError } from "./errors.js";
 import type { DeviceTraits } from "./lowering.js";
 import type { TuningStore } from "./tuner.js";
-import { candidates } from "./variants.js";
+import { candidates, possible, type Variant } from "./variants.js";
 
 export interface WebgpuOptions {
   /** Where adapters come from; by default the browser's navigator.gpu, or npm's `webgpu` package in Node. */
@@ -12,8 +12,15 @@ export interface WebgpuOptions {
   readonly software?: boolean;
   /** Kernels as chosen for a GPU, or for the processor, whatever the adapter is: for tests. */
   readonly kernels?: "gpu" | "processor";
+  /** How to compute every matrix product that can be computed so, whatever was measured: for tests. */
+  readonly products?: Variant;
   /** Limits to stay below, where the adapter's are not to be used up: for tests, and to share a device. */
-  readonly limits?: { readonly bindingBytes?: number; readonly invocations?: number };
+  readonly limits?: {
+    readonly bindingBytes?: number;
+    readonly invocations?: number;
+    /** Of the smallest subgroups; 0: none. */
+    readonly subgroupSize?: number;
+  };
   /** Choose among kernels by measuring them, and keep the outcome there; without it, by rules. */
   readonly tuning?: TuningStore;
   /** Measure each kernel's time on the device, see `kernelTimes`. Needs the feature timestamp-query, and takes its time. */
@@ -64,13 +71,19 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
       workgroupStorageBytes: given.maxComputeWorkgroupStorageSize,
       invocations: Math.min(given.maxComputeInvocationsPerWorkgroup, options.limits?.invocations ?? Infinity),
       alignment: given.minStorageBufferOffsetAlignment,
-      subgroups: device.features.has("subgroups")
-        ? { min: info.subgroupMinSize, max: info.subgroupMaxSize }
-        : undefined,
+      subgroups: device.features.has("subgroups") ? subgroupsOf(info, options.limits?.subgroupSize) : undefined,
       software: processor,
-      variant: (shape) => candidates(shape, processor)[0]!,
+      variant: (shape) => {
+        const { products } = options;
+        return products && possible(products, shape) ? products : candidates(shape, processor)[0]!;
+      },
     },
   };
+}
+
+/** With a limit, kernels for smaller subgroups are chosen; 0: those for none. */
+function subgroupsOf({ subgroupMinSize: min, subgroupMaxSize: max }: GPUAdapterInfo, limit = Infinity) {
+  return limit === 0 ? undefined : { min: Math.min(min, limit), max };
 }
 
 async function findAdapter(gpu: GPU): Promise<GPUAdapter> {

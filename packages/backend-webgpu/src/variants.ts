@@ -35,8 +35,14 @@ const rounded = (size: number): number => 2 ** Math.min(12, Math.round(Math.log2
  * Those worth trying for this product; the first is taken where nothing was measured. Workgroup memory is no faster than other on the
  * processor, so there is nothing to choose from.
  */
-export function candidates({ m, n, bf16A }: ProductShape, software: boolean): Variant[] {
+export function candidates(shape: ProductShape, software: boolean): Variant[] {
   if (software) return ["rows"];
-  const tiled: Variant[] = m >= 128 && n >= 128 ? ["tiled8", "tiled4"] : ["tiled4"];
-  return bf16A ? tiled : [...tiled, "rows"]; // rows reads A in f32
+  const { m, n } = shape;
+  const worthwhile: Variant[] = m >= 128 && n >= 128 ? ["tiled8", "tiled4", "rows"] : ["tiled4", "rows"];
+  return worthwhile.filter((variant) => possible(variant, shape));
+}
+
+/** Whether a product can be computed so at all: rows reads A in f32. */
+export function possible(variant: Variant, { bf16A }: ProductShape): boolean {
+  return variant !== "rows" || !bf16A;
 }

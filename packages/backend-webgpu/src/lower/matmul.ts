@@ -137,6 +137,7 @@ function tiled(
       transposeB ? "TRANSPOSE_B" : "",
       !ranges[0].half && inVectors(transposeA ? params.m : params.k, params.lda, params.a_base) ? "A_VEC4" : "",
       !ranges[1].half && inVectors(transposeB ? params.k : params.n, params.ldb, params.b_base) ? "B_VEC4" : "",
+      lowering.device.software ? "ROLLED" : "",
       ...typesOf(ranges),
     ].filter(Boolean),
     constants: { TM: tile, TN: tile },
