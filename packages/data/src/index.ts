@@ -21,7 +21,7 @@ export {
 } from "./streaming/streamed-batches.js";
 export { Pcg32, shuffle } from "./packing/pcg32.js";
 export { type ChatTemplateSource, loadChatTemplate } from "./sft/chat-template.js";
-export type { Layout, Message } from "./sft/layouts.js";
+export type { Conversation, Layout, Message } from "./sft/layouts.js";
 export {
   type PreparedSource,
   type PrepareOptions,

@@ -2,23 +2,29 @@ import { Tokenizer } from "@slayer/data";
 import { describe, expect, it } from "vitest";
 import { ChatTemplate } from "../src/sft/chat-template.js";
 import { encodeChat } from "../src/sft/encode-chat.js";
-import { type Layout, type Message, messagesOf } from "../src/sft/layouts.js";
+import { type Conversation, conversationOf, type Layout, type Message } from "../src/sft/layouts.js";
 import { fixtures, readJson } from "./fixtures.js";
 
+interface Case {
+  tokenizer: string;
+  tokens: Record<string, string>;
+  template: string;
+  conversation: number;
+  text: string;
+  ids: number[];
+  mask: string;
+}
 interface Fixture {
   templates: Record<string, { marked: string; plain: string }>;
   conversations: Message[][];
-  cases: {
-    tokenizer: string;
-    tokens: Record<string, string>;
-    template: string;
-    conversation: number;
-    text: string;
-    ids: number[];
-    mask: string;
-  }[];
+  cases: Case[];
+  tool_templates: Record<string, { marked: string; plain: string }>;
+  tool_conversations: Conversation[];
+  tool_cases: Case[];
 }
-const { templates, conversations, cases } = readJson<Fixture>("chat.json");
+const fixture = readJson<Fixture>("chat.json");
+const { templates, conversations, cases } = fixture;
+const withoutTools = (messages: readonly Message[]): Conversation => ({ messages, tools: null });
 
 /** "1" for each token that is scored. */
 const maskOf = (tokens: Int32Array): string => Array.from(tokens, (token) => (token < 0 ? "0" : "1")).join("");
@@ -29,23 +35,44 @@ describe("conversations give the text, ids and mask of Transformers' apply_chat_
     await Promise.all(names.map(async (name) => [name, await Tokenizer.load(fixtures + name)] as const)),
   );
 
+  const check = (
+    { tokenizer, tokens, template, text, ids, mask, conversation: index }: Case,
+    source: string,
+    conversation: Conversation,
+  ): void => {
+    const where = `${tokenizer} ${template} ${index}`;
+    const chat = new ChatTemplate({ template: source, tokens });
+    const rendered = chat.render(conversation);
+    expect("text" in rendered ? rendered.text : rendered.reason, where).toBe(text);
+    const found = encodeChat(conversation, chat, tokenizers.get(tokenizer)!) as Int32Array;
+    expect(
+      Array.from(found, (token) => (token < 0 ? ~token : token)),
+      where,
+    ).toEqual(ids);
+    expect(withoutByteTails(maskOf(found), ids, tokenizers.get(tokenizer)!), where).toBe(
+      withoutByteTails(mask, ids, tokenizers.get(tokenizer)!),
+    );
+  };
+
   it.each(["marked", "plain"] as const)(
     "%s templates, 4 tokenizers, 5 conversations (of a last character spelled in bytes all are scored; Transformers takes the first)",
     (spelling) => {
-      for (const { tokenizer, tokens, template, conversation, text, ids, mask } of cases) {
-        const where = `${tokenizer} ${template} ${conversation}`;
-        const chat = new ChatTemplate({ template: templates[template]![spelling], tokens });
-        const messages = conversations[conversation]!;
-        const rendered = chat.render(messages) as { text: string };
-        expect(rendered.text, where).toBe(text);
-        const found = encodeChat(messages, chat, tokenizers.get(tokenizer)!) as Int32Array;
-        expect(
-          Array.from(found, (token) => (token < 0 ? ~token : token)),
-          where,
-        ).toEqual(ids);
-        expect(withoutByteTails(maskOf(found), ids, tokenizers.get(tokenizer)!), where).toBe(
-          withoutByteTails(mask, ids, tokenizers.get(tokenizer)!),
-        );
+      for (const one of cases) {
+        check(one, templates[one.template]![spelling], withoutTools(conversations[one.conversation]!));
+      }
+    },
+  );
+
+  it.each(["marked", "plain"] as const)(
+    "%s templates that show tools and calls, 2 tokenizers, 5 conversations as records hold them",
+    (spelling) => {
+      expect(fixture.tool_cases).toHaveLength(18);
+      for (const one of fixture.tool_cases) {
+        const record = fixture.tool_conversations[one.conversation]! as unknown as Record<string, unknown>;
+        for (const tools of [record.tools, record.tools && JSON.stringify(record.tools)]) {
+          const parsed = conversationOf({ ...record, tools }, "auto") as { value: Conversation };
+          check(one, fixture.tool_templates[one.template]![spelling], parsed.value);
+        }
       }
     },
   );
@@ -64,7 +91,7 @@ describe("conversations give the text, ids and mask of Transformers' apply_chat_
 
 describe("chat templates", () => {
   const render = (template: string, messages: Message[]): unknown =>
-    new ChatTemplate({ template, tokens: {} }).render(messages);
+    new ChatTemplate({ template, tokens: {} }).render(withoutTools(messages));
   const talk: Message[] = [
     { role: "user", content: "a" },
     { role: "assistant", content: "b" },
@@ -133,20 +160,20 @@ describe("layouts", () => {
     ],
     ["alpaca", { instruction: "q", input: "", output: "a", system: "s" }],
   ])("%s: %j", (layout, record) => {
-    expect(messagesOf(record, layout as Layout)).toEqual({ value: expected });
-    expect(messagesOf(record, "auto")).toEqual({ value: expected });
+    const value = withoutTools(expected);
+    expect(conversationOf(record, layout as Layout)).toEqual({ value });
+    expect(conversationOf(record, "auto")).toEqual({ value });
   });
 
   it("Alpaca: the input stands below the instruction, earlier turns before", () => {
     const record = { instruction: "add", input: "1 2", output: "3", history: [["hi", "ho"]] };
-    expect(messagesOf(record, "auto")).toEqual({
-      value: [
-        { role: "user", content: "hi" },
-        { role: "assistant", content: "ho" },
-        { role: "user", content: "add\n1 2" },
-        { role: "assistant", content: "3" },
-      ],
-    });
+    const value = withoutTools([
+      { role: "user", content: "hi" },
+      { role: "assistant", content: "ho" },
+      { role: "user", content: "add\n1 2" },
+      { role: "assistant", content: "3" },
+    ]);
+    expect(conversationOf(record, "auto")).toEqual({ value });
   });
 
   it.each([
@@ -165,6 +192,9 @@ describe("layouts", () => {
     [{ conversations: [{ from: "gpt" }] }, "conversations[0].value is not text"],
     [{ instruction: "q", output: 3 }, '"output" is not text'],
     [{ instruction: "q", output: "a", history: ["x"] }, '"history" is not a list of pairs of texts'],
+    [{ instruction: "q", output: "a", tools: "[" }, '"tools" is not JSON'],
+    [{ instruction: "q", output: "a", tools: ["add"] }, '"tools" is not a list of objects'],
+    [{ messages: [{ role: "assistant", content: null, tool_calls: [] }] }, "messages[0].content is not text"],
     [{ text: "x" }, "no conversation: expected messages, conversations, or instruction and output"],
-  ])("refused: %j", (record, reason) => expect(messagesOf(record, "auto")).toEqual({ reason }));
+  ])("refused: %j", (record, reason) => expect(conversationOf(record, "auto")).toEqual({ reason }));
 });

@@ -220,10 +220,19 @@ describe("a source of texts", () => {
 });
 
 describe("a source of conversations", () => {
-  const { templates, conversations, cases } = readJson<{
+  interface Case {
+    tokenizer: string;
+    template: string;
+    tokens: Record<string, string>;
+    ids: number[];
+  }
+  const { templates, conversations, cases, ...withTools } = readJson<{
     templates: Record<string, { marked: string }>;
     conversations: object[];
-    cases: { tokenizer: string; template: string; tokens: Record<string, string>; ids: number[]; mask: string }[];
+    cases: Case[];
+    tool_templates: Record<string, { marked: string }>;
+    tool_conversations: object[];
+    tool_cases: Case[];
   }>("chat.json");
   const wanted = cases.filter(({ tokenizer: name, template }) => name === "llama3" && template === "lines");
   const template: ChatTemplateSource = { template: templates.lines!.marked, tokens: wanted[0]!.tokens };
@@ -242,6 +251,16 @@ describe("a source of conversations", () => {
     const { train: rows } = await prepareSource(chats(`${fixtures}packed/chats.parquet`), options);
     expect(rows.documents).toBe(5);
     rows.close();
+  });
+
+  it("with tools and calls: the tokens of Transformers", async () => {
+    const file = write("tools.jsonl", withTools.tool_conversations);
+    const calls = { ...template, template: withTools.tool_templates.calls!.marked };
+    const { train, report } = await prepareSource(chats(file, calls), options);
+    expect(report.bad).toEqual([]);
+    const expected = withTools.tool_cases.filter((c) => c.tokenizer === "llama3" && c.template === "calls");
+    expect(tokensOf(train).map((token) => (token < 0 ? ~token : token))).toEqual(expected.flatMap(({ ids }) => ids));
+    train.close();
   });
 
   it("reasons found on a thread are told with file and line", async () => {
@@ -264,7 +283,9 @@ describe("a source of conversations", () => {
       tokens: {},
     };
     const encoder = threadEncoder({ directory, tokenizerHash: tokenizer.hash, chat: endless }, 1, 1);
-    await expect(encoder.encode([[{ role: "assistant", content: "x" }]])).rejects.toMatchObject({
+    await expect(
+      encoder.encode([{ messages: [{ role: "assistant", content: "x" }], tools: null }]),
+    ).rejects.toMatchObject({
       code: "bad-template",
     });
     await encoder.close();

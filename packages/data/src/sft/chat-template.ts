@@ -4,7 +4,7 @@ import { Template } from "@huggingface/jinja";
 import { DataError } from "../errors.js";
 import { decodeUtf8, readSmallFile } from "../files.js";
 import { isObject } from "../tokenizer/format.js";
-import type { Message } from "./layouts.js";
+import type { Conversation, Message } from "./layouts.js";
 
 const MAX_TEMPLATE_BYTES = 256 * 1024;
 const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
@@ -123,55 +123,61 @@ export class ChatTemplate {
   }
 
   /** The text of a conversation, and its parts by the assistant; or why there is none. */
-  render(messages: readonly Message[]): { text: string; spans: Span[] } | { reason: string } {
+  render({ messages, tools }: Conversation): { text: string; spans: Span[] } | { reason: string } {
+    const render = (some: readonly Message[], addGenerationPrompt: boolean): string =>
+      this.#template.render({
+        ...this.#tokens,
+        messages: some,
+        tools,
+        documents: null, // defined, as in Transformers
+        add_generation_prompt: addGenerationPrompt,
+        date_string: "26 Jul 2024",
+        bounded_range: boundedRange,
+      });
     try {
-      return this.#isMarked ? this.#renderMarked(messages) : this.#renderByTurns(messages);
+      if (!this.#isMarked) return renderByTurns(messages, render);
+      const given = JSON.stringify([messages, tools]);
+      if (given.includes(BEGIN) || given.includes(END)) {
+        return { reason: "it holds U+F8F0 or U+F8F1, which mark the assistant's text here" };
+      }
+      return partsOf(render(messages, false));
     } catch (error) {
       return { reason: `the chat template: ${(error as Error).message}` };
     }
   }
+}
 
-  #render(messages: readonly Message[], addGenerationPrompt: boolean): string {
-    return this.#template.render({
-      ...this.#tokens,
-      messages,
-      add_generation_prompt: addGenerationPrompt,
-      date_string: "26 Jul 2024",
-      bounded_range: boundedRange,
-    });
+/** A text with marks, without them. */
+function partsOf(marked: string): { text: string; spans: Span[] } {
+  const spans: Span[] = [];
+  let text = "";
+  for (const [i, piece] of marked.split(BEGIN).entries()) {
+    const [inside, ...outside] = i === 0 ? ["", piece] : piece.split(END);
+    if (i > 0) spans.push({ start: text.length, end: text.length + inside!.length });
+    text += inside! + outside.join("");
   }
+  return { text, spans };
+}
 
-  #renderMarked(messages: readonly Message[]): { text: string; spans: Span[] } | { reason: string } {
-    if (messages.some(({ content }) => content.includes(BEGIN) || content.includes(END))) {
-      return { reason: "a message holds U+F8F0 or U+F8F1, which mark the assistant's text here" };
+function renderByTurns(
+  messages: readonly Message[],
+  render: (messages: readonly Message[], addGenerationPrompt: boolean) => string,
+): { text: string; spans: Span[] } | { reason: string } {
+  const text = render(messages, false);
+  const spans: Span[] = [];
+  for (const [i, { role, content }] of messages.entries()) {
+    if (role !== "assistant") continue;
+    const before = render(messages.slice(0, i), true);
+    const after = i + 1 === messages.length ? text : render(messages.slice(0, i + 1), false);
+    if (!after.startsWith(before) || !text.startsWith(after)) {
+      return {
+        reason: `the chat template changes earlier text when turn ${i + 1} is added, so the assistant's part is not known; mark it with {% generation %} … {% endgeneration %}`,
+      };
     }
-    const spans: Span[] = [];
-    let text = "";
-    for (const [i, piece] of this.#render(messages, false).split(BEGIN).entries()) {
-      const [inside, ...outside] = i === 0 ? ["", piece] : piece.split(END);
-      if (i > 0) spans.push({ start: text.length, end: text.length + inside!.length });
-      text += inside! + outside.join("");
-    }
-    return { text, spans };
+    const start = before.length;
+    const found = after.indexOf(content ?? "", start);
+    const contentEnd = found < 0 ? start : found + (content ?? "").length;
+    spans.push({ start, end: Math.max(contentEnd, after.trimEnd().length) });
   }
-
-  #renderByTurns(messages: readonly Message[]): { text: string; spans: Span[] } | { reason: string } {
-    const text = this.#render(messages, false);
-    const spans: Span[] = [];
-    for (const [i, { role, content }] of messages.entries()) {
-      if (role !== "assistant") continue;
-      const before = this.#render(messages.slice(0, i), true);
-      const after = i + 1 === messages.length ? text : this.#render(messages.slice(0, i + 1), false);
-      if (!after.startsWith(before) || !text.startsWith(after)) {
-        return {
-          reason: `the chat template changes earlier text when turn ${i + 1} is added, so the assistant's part is not known; mark it with {% generation %} … {% endgeneration %}`,
-        };
-      }
-      const start = before.length;
-      const found = after.indexOf(content, start);
-      const contentEnd = found < 0 ? start : found + content.length;
-      spans.push({ start, end: Math.max(contentEnd, after.trimEnd().length) });
-    }
-    return { text, spans };
-  }
+  return { text, spans };
 }

@@ -1,17 +1,28 @@
 import { isObject } from "../tokenizer/format.js";
 import type { Parsed } from "../sources/records.js";
 
-/** One turn of a conversation, as chat templates take it. Fields beside these two are passed on to the template. */
+/**
+ * One turn of a conversation, as chat templates take it. Fields beside these two are passed on to the template, such as `tool_calls`,
+ * which alone may stand in place of a content.
+ */
 export interface Message {
   readonly role: string;
-  readonly content: string;
+  readonly content?: string | null;
   readonly [field: string]: unknown;
+}
+
+/** What a chat template is given. */
+export interface Conversation {
+  readonly messages: readonly Message[];
+  /** Descriptions of functions that may be called, as JSON schemas; null where the record has none. */
+  readonly tools: readonly Record<string, unknown>[] | null;
 }
 
 /**
  * How a record holds a conversation. "openai": `messages` of `role` and `content`. "sharegpt": `conversations` of `from` (human, gpt,
  * system, tool) and `value`, and `system` if there is one. "alpaca": `instruction`, `input` if there is one (put below it),
- * `output`; earlier turns in `history` as pairs, and `system`. "auto": the first of these whose fields are there.
+ * `output`; earlier turns in `history` as pairs, and `system`. "auto": the first of these whose fields are there. With each, `tools` may
+ * be a list of functions' descriptions, or that list as JSON.
  */
 export type Layout = "auto" | "openai" | "sharegpt" | "alpaca";
 
@@ -24,6 +35,7 @@ export const LAYOUT_FIELDS = [
   "input",
   "output",
   "history",
+  "tools",
 ] as const;
 
 const SHAREGPT_ROLES: Readonly<Record<string, string>> = {
@@ -37,11 +49,28 @@ const SHAREGPT_ROLES: Readonly<Record<string, string>> = {
 };
 
 /** The conversation of a record, up to its last turn of the assistant; a reason where there is none to learn from. */
-export function messagesOf(record: Record<string, unknown>, layout: Layout): Parsed<Message[]> {
+export function conversationOf(record: Record<string, unknown>, layout: Layout): Parsed<Conversation> {
   const parsed = read(record, layout);
   if ("reason" in parsed) return parsed;
   const last = parsed.value.findLastIndex(({ role }) => role === "assistant");
-  return last < 0 ? { reason: "no turn of the assistant" } : { value: parsed.value.slice(0, last + 1) };
+  if (last < 0) return { reason: "no turn of the assistant" };
+  const tools = toolsOf(record.tools);
+  return "reason" in tools ? tools : { value: { messages: parsed.value.slice(0, last + 1), tools: tools.value } };
+}
+
+/** Some data sets hold them as JSON, since columns want one type. */
+function toolsOf(tools: unknown): Parsed<Conversation["tools"]> {
+  if (tools === undefined || tools === null) return { value: null };
+  let list = tools;
+  if (typeof tools === "string") {
+    try {
+      list = JSON.parse(tools);
+    } catch {
+      return { reason: '"tools" is not JSON' };
+    }
+  }
+  const isRight = Array.isArray(list) && list.every(isObject);
+  return isRight ? { value: list as Record<string, unknown>[] } : { reason: '"tools" is not a list of objects' };
 }
 
 function read(record: Record<string, unknown>, layout: Layout): Parsed<Message[]> {
@@ -68,9 +97,15 @@ function ofOpenAi(messages: unknown): Parsed<Message[]> {
   const found: Message[] = [];
   for (const [i, message] of messages.entries()) {
     if (!isObject(message) || typeof message.role !== "string") return { reason: `messages[${i}] has no role` };
+    const { role } = message;
+    const calls = Array.isArray(message.tool_calls) && message.tool_calls.length > 0;
+    if (calls && (message.content === undefined || message.content === null)) {
+      found.push({ ...message, role });
+      continue;
+    }
     const content = textOf(message.content);
     if (content === undefined) return { reason: `messages[${i}].content is not text` };
-    found.push({ ...message, role: message.role, content });
+    found.push({ ...message, role, content });
   }
   return { value: found };
 }

@@ -1,7 +1,7 @@
 import { DataError } from "../errors.js";
 import { ChatTemplate, type ChatTemplateSource } from "../sft/chat-template.js";
 import { encodeChat } from "../sft/encode-chat.js";
-import type { Message } from "../sft/layouts.js";
+import type { Conversation } from "../sft/layouts.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
 
 /** What a thread needs to encode, as plain data. */
@@ -13,7 +13,7 @@ export interface EncoderSpec {
   readonly chat?: ChatTemplateSource;
 }
 
-export type Item = string | readonly Message[];
+export type Item = string | Conversation;
 
 export interface EncodedItems {
   /** Tokens of all items, one after another; ~id where a token is context only. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { chatTemplateHash, type ChatTemplateSource } from "../sft/chat-template.js";
-import { LAYOUT_FIELDS, type Layout, type Message, messagesOf } from "../sft/layouts.js";
+import { conversationOf, LAYOUT_FIELDS, type Layout } from "../sft/layouts.js";
 import { formatOf } from "../sources/format.js";
 import { type RecordOptions, type RecordParser, textParser } from "../sources/records.js";
 import type { Item } from "./encode-items.js";
@@ -29,7 +29,7 @@ export function sourceKey(
   contents: readonly string[],
   tokenizerHash: string,
 ): string {
-  const what = read.kind === "text" ? ["text", read.field] : ["chat", read.layout, chatTemplateHash(read.template)];
+  const what = read.kind === "text" ? ["text", read.field] : ["chat 2", read.layout, chatTemplateHash(read.template)];
   const parts = files.map((file, i) => [formatOf(file, format), contents[i]]);
   const all = JSON.stringify([VERSION, tokenizerHash, what, heldOut, parts]);
   return createHash("sha256").update(all).digest("hex").slice(0, 32);
@@ -37,12 +37,10 @@ export function sourceKey(
 
 export function parserOf({ read }: SourceSpec): RecordParser<Item> {
   if (read.kind === "text") return textParser(read.field);
-  return { columns: LAYOUT_FIELDS, ofRecord: (record) => messagesOf(record, read.layout) };
+  return { columns: LAYOUT_FIELDS, ofRecord: (record) => conversationOf(record, read.layout) };
 }
 
 /** Characters of an item, roughly. */
 export function sizeOf(item: Item): number {
-  return typeof item === "string"
-    ? item.length
-    : item.reduce((sum: number, { content }: Message) => sum + content.length, 0);
+  return typeof item === "string" ? item.length : JSON.stringify(item).length;
 }
