@@ -49,6 +49,18 @@ inline bf16 from_float<bf16>(float x) {
   if ((bits & 0x7fffffff) > 0x7f800000) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
+inline uint32_t float_bits(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return bits;
+}
+
+// CMakeLists.txt asks for ISO C++, in which compilers do not put operations together across calls.
+inline float exact_mul(float x, float y) { return x * y; }
+inline float exact_add(float x, float y) { return x + y; }
+inline float exact_div(float x, float y) { return x / y; }
+inline float exact_sqrt(float x) { return std::sqrt(x); }
+
 // Two bf16 in one register, the first in the low half.
 inline uint32_t pack_bf16(float low, float high) {
   return uint32_t{from_float<bf16>(low).bits} | uint32_t{from_float<bf16>(high).bits} << 16;

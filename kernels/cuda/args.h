@@ -108,9 +108,10 @@ struct Adamw {
   float* m;
   float* v;
   const float* factor;
-  const float* step;  // lr, 1 − β1^t, 1 − β2^t
+  const float* step;  // lr, 1 − β1^t, 1 − β2^t; with stochastic rounding also t
   int64_t n;
   float beta1, beta2, rest1, rest2, eps, decay;  // rest = 1 − β
+  uint32_t seed;  // of stochastic rounding
 };
 
 struct Clip {

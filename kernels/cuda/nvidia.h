@@ -29,6 +29,14 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
   return y;
 }
+__device__ __forceinline__ uint32_t float_bits(float x) { return __float_as_uint(x); }
+
+// Each rounded by itself: nvcc puts a product and a sum together elsewhere, which other machines may not.
+__device__ __forceinline__ float exact_mul(float x, float y) { return __fmul_rn(x, y); }
+__device__ __forceinline__ float exact_add(float x, float y) { return __fadd_rn(x, y); }
+__device__ __forceinline__ float exact_div(float x, float y) { return __fdiv_rn(x, y); }
+__device__ __forceinline__ float exact_sqrt(float x) { return __fsqrt_rn(x); }
+
 // Two bf16 in one register, the first in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   uint32_t r;

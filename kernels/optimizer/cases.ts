@@ -1,6 +1,10 @@
-import { f32, type KernelCase, normal, scalar } from "../case.js";
+import { bf16, f32, type KernelCase, normal, scalar } from "../case.js";
 
 const adamwTolerance = { value: 2e-6, reason: "about 14 f32 operations per element, one square root, one division" };
+const sameBits = {
+  value: 0,
+  reason: "each operation rounded to f32 by itself, then bits that are part of the definition",
+};
 const sumTolerance = { value: 1e-5, reason: "f32 sums of up to 6.3 million squares, added as a tree" };
 const factorTolerance = { value: 1e-6, reason: "one square root and one division" };
 
@@ -14,24 +18,30 @@ interface AdamwCase {
   step: number;
   weightDecay: number;
   factor?: number;
+  /** Parameters in bf16, rounded stochastically. */
+  seed?: number;
   bench?: true;
 }
 
-function adamwCase({ shape, step, weightDecay, factor = 0.5, bench }: AdamwCase): KernelCase {
+function adamwCase({ shape, step, weightDecay, factor = 0.5, seed, bench }: AdamwCase): KernelCase {
+  const stochastic = seed !== undefined;
   const moments = step === 1 ? 0 : 0.1; // nothing has been averaged before the first step
   return {
-    name: `adamw ${shape.join("×")} step ${step}, decay ${weightDecay}, factor ${factor}`,
+    name: `adamw ${shape.join("×")} step ${step}, decay ${weightDecay}, factor ${factor}${stochastic ? `, stochastic ${seed}` : ""}`,
     op: "adamw",
-    attrs: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay },
+    attrs: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay, ...(stochastic && { stochastic, seed }) },
     inputs: [
-      normal(...shape),
+      stochastic ? bf16(...shape) : normal(...shape),
       normal(...shape),
       f32({ kind: "normal", scale: moments }, ...shape),
       f32({ kind: "squares", scale: moments }, ...shape),
       scalar(factor),
-      f32({ kind: "values", values: stepValues(step) }, 3),
+      stochastic
+        ? f32({ kind: "values", values: [...stepValues(step), step] }, 4)
+        : f32({ kind: "values", values: stepValues(step) }, 3),
     ],
-    tolerance: adamwTolerance,
+    tolerance: stochastic ? sameBits : adamwTolerance,
+    ...(stochastic && { storage: "bf16" }),
     ...(bench && { bench }),
   };
 }
@@ -61,6 +71,9 @@ export const cases: readonly KernelCase[] = [
   adamwCase({ shape: [3, 65], step: 7, weightDecay: 0.1 }),
   adamwCase({ shape: [131], step: 1000, weightDecay: 0.1, factor: 1 }),
   adamwCase({ shape: [66], step: 3, weightDecay: 0.1, factor: 0 }), // gradients scaled away: moments only decay
+  adamwCase({ shape: [257], step: 1, weightDecay: 0.1, seed: 1 }),
+  adamwCase({ shape: [3, 1025], step: 7, weightDecay: 0.1, seed: 4_000_000_000 }),
+  adamwCase({ shape: [131], step: 16_000_000, weightDecay: 0, factor: 1, seed: 0 }),
   clipCase(9, 1, 1), // clipped
   clipCase(0.25, 1, 1), // below the limit
   clipCase(9, 0.125, 1), // below it only once scaled
@@ -68,5 +81,6 @@ export const cases: readonly KernelCase[] = [
   clipCase(0, 1, 1), // all gradients zero
   ...[[1], [3], [1031], [65, 33]].map((shape) => sumCase(shape)),
   adamwCase({ shape: [8192 * 768], step: 7, weightDecay: 0.1, bench: true }),
+  adamwCase({ shape: [8192 * 768], step: 7, weightDecay: 0.1, seed: 1, bench: true }),
   sumCase([8192 * 768], true),
 ];

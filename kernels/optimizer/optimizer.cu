@@ -1,7 +1,9 @@
 // clip_factor: norm = |scale|·√squares, factor = scale·min(1, most/(norm + 1e-6)); most 0: factor = scale. All scalars f32.
 // adamw (Loshchilov & Hutter 2019) over a flat range [n], one pass: g = factor·gradient, m = β1·m + (1−β1)·g, v = β2·v + (1−β2)·g²,
 // p −= lr·(decay·p + m/c1 / (√(v/c2) + eps)). p, m, v f32; the gradient of type G. lr, c1, c2 and factor lie in device memory.
-#include "../cuda/device.h"
+// adamw_stochastic: p bf16, rounded stochastically, with a bit pattern that is part of the op's definition (stochastic.h); so is the order
+// in which it computes.
+#include "../cuda/stochastic.h"
 
 namespace slayer::cuda {
 
@@ -31,6 +33,24 @@ __device__ __forceinline__ void adamw(const Adamw& args) {
   });
 }
 
+__device__ __forceinline__ void update_stochastically(const Adamw& args) {
+  const float factor = *args.factor;
+  const float lr = args.step[0];
+  const uint32_t key = stochastic_key(args.seed, static_cast<uint32_t>(args.step[3]));
+  bf16* const p = static_cast<bf16*>(args.p);
+  for_each<1>(args.n, [&](int64_t i) {
+    const float g = exact_mul(factor, static_cast<const float*>(args.g)[i]);
+    const float m = exact_add(exact_mul(args.beta1, args.m[i]), exact_mul(args.rest1, g));
+    const float v = exact_add(exact_mul(args.beta2, args.v[i]), exact_mul(exact_mul(args.rest2, g), g));
+    args.m[i] = m;
+    args.v[i] = v;
+    const float x = to_float(p[i]);
+    const float scaled = exact_div(exact_div(m, args.step[1]), exact_add(exact_sqrt(exact_div(v, args.step[2])), args.eps));
+    const float update = exact_mul(lr, exact_add(exact_mul(args.decay, x), scaled));
+    p[i] = round_stochastically(exact_add(x, -update), key, i);
+  });
+}
+
 }  // namespace slayer::cuda
 
 using namespace slayer::cuda;
@@ -40,3 +60,4 @@ SLAYER_KERNEL(clip_factor_f32, Clip, 32) {
 }
 SLAYER_KERNEL(adamw_f32, Adamw, 256) { adamw<float>(args); }
 SLAYER_KERNEL(adamw_bf16, Adamw, 256) { adamw<bf16>(args); }
+SLAYER_KERNEL(adamw_stochastic, Adamw, 256) { update_stochastically(args); }

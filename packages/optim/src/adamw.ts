@@ -25,6 +25,11 @@ export interface AdamWOptions {
   groups?: readonly ParameterGroup[];
   /** The model computes with bf16 copies of the parameters; the f32 masters are what is updated and kept. */
   working?: "bf16";
+  /**
+   * The parameters are stored in bf16 alone, and each update is rounded stochastically, with bits that this seed, the step and the element
+   * decide. Instead of `working`, with 4 bytes less for each parameter.
+   */
+  stochastic?: { seed: number };
 }
 
 /** The tensors kept beside each trainable parameter; each kind lies in flat ranges of its own. */
@@ -68,7 +73,10 @@ export class AdamW {
   /** Adds parameters, gradients and moments to `store`, zeroed: load the parameters afterwards. */
   static async create(store: Store, trainable: readonly NamedType[], options: AdamWOptions): Promise<AdamW> {
     if (trainable.length === 0) throw new RangeError("AdamW: nothing is trainable");
-    const { weightDecay, working } = options;
+    const { weightDecay, working, stochastic } = options;
+    if (working && stochastic)
+      throw new RangeError("AdamW: working copies have masters; stochastic rounding is for none");
+    const stored = stochastic ? "bf16" : working;
     const groups = options.groups ?? parameterGroups(trainable, { lr: 1, weightDecay });
     const lengths = groups.map(({ name, parameters }) => {
       const range = (kind: string, types: NamedType[]) => store.addRange(types, `${kind}.${name}`);
@@ -76,7 +84,7 @@ export class AdamW {
         parameters.map((type) => ({ ...type, name: companionName(kind, type.name) }));
       const length = range(
         "parameter",
-        parameters.map((type) => ({ ...type, ...(working && { dtype: working }) })),
+        parameters.map((type) => ({ ...type, ...(stored && { dtype: stored }) })),
       );
       if (working) range("master", companions("master"));
       for (const kind of KINDS) range(kind, companions(kind));
@@ -139,9 +147,10 @@ export class AdamW {
     const { norm, update } = this.#programs;
     const [beta1, beta2] = this.#options.betas;
     const factor = await norm.read("factor");
+    const count = this.#options.stochastic ? [step + 1] : [];
     const steps = this.groups.map(({ name, lrScale }) => [
       `step.${name}`,
-      this.#values([lr * lrScale, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)]),
+      this.#values([lr * lrScale, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1), ...count]),
     ]);
     await update.run({ factor, ...(Object.fromEntries(steps) as Record<string, Float32Array>) });
   }
@@ -194,18 +203,21 @@ function recordUpdate(
   groups: readonly ParameterGroup[],
   lengths: readonly number[],
   dtype: DType,
-  { betas: [beta1, beta2], eps, working }: AdamWOptions,
+  { betas: [beta1, beta2], eps, working, stochastic }: AdamWOptions,
 ): Graph {
   const graph = new Graph();
   const factor = graph.input("factor", [1], dtype);
   groups.forEach(({ name, weightDecay }, i) => {
     const shape = [lengths[i]!];
-    const parameter = graph.parameter(`${working ? "master" : "parameter"}.${name}`, shape, dtype);
+    const updated = `${working ? "master" : "parameter"}.${name}`;
+    const parameter = graph.parameter(updated, shape, stochastic ? "bf16" : dtype);
     const gradient = graph.state(`gradient.${name}`, shape, dtype);
     const m = graph.state(`adamw.m.${name}`, shape, dtype);
     const v = graph.state(`adamw.v.${name}`, shape, dtype);
-    const step = graph.input(`step.${name}`, [3], dtype);
-    adamw({ parameter, gradient, m, v, factor, step }, { beta1, beta2, eps, weightDecay });
+    const step = graph.input(`step.${name}`, [stochastic ? 4 : 3], dtype);
+    // Elements of two groups have the same numbers, and must not have the same bits.
+    const seed = stochastic && { seed: stochastic.seed + i };
+    adamw({ parameter, gradient, m, v, factor, step }, { beta1, beta2, eps, weightDecay, ...seed });
     if (working) copy(graph.parameter(`parameter.${name}`, shape, working), parameter);
     clear(gradient);
   });

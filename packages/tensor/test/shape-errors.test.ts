@@ -30,6 +30,12 @@ const wrong: Record<OpName, Wrong[]> = {
       operands: ["f32 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 2"],
       message: `wanted ${adamwWanted}, got f32[4], f32[4], f32[4], f32[4], f32[1], f32[2]`,
     },
+    {
+      operands: ["bf16 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 3"],
+      attrs: { stochastic: true, seed: 1 },
+      message:
+        "wanted p, g, m, v of one shape, factor [1], step [4], p bf16 and the others f32, got bf16[4], f32[4], f32[4], f32[4], f32[1], f32[3]",
+    },
   ],
   add: [{ operands: ["f32 2,3", "f32 6"], message: "wanted two operands of one type, got f32[2,3], f32[6]" }],
   add_bias: [

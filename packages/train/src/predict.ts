@@ -28,7 +28,7 @@ export interface Prediction {
     evaluation: number;
     total: number;
   };
-  precision: { activations: FloatDType; trained: FloatDType };
+  precision: { activations: FloatDType; trained: FloatDType; masters: boolean };
   recompute: boolean;
   /** What computing blocks again costs: its share of all arithmetic, and the bytes it saves. */
   recomputation: { share: number; saved: number } | null;
@@ -87,7 +87,7 @@ export async function planRun(
         : elements(model.trainable),
       decayed: { tensors: matrices, not: model.trainable.length - matrices },
       memory: chosen.memory,
-      precision: { activations: precision.activations, trained: precision.trained },
+      precision: { activations: precision.activations, trained: precision.trained, masters: precision.masters },
       recompute,
       recomputation: recompute
         ? { share: cost.recomputedFlops / cost.flops, saved: kept.memory.total - chosen.memory.total }
@@ -117,7 +117,7 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
   const { store, optimizer, program } = setup;
   const { elements } = optimizer;
   const parts = {
-    masters: precision.trained === "bf16" ? 4 * elements : 0,
+    masters: precision.masters ? 4 * elements : 0,
     gradients: 4 * elements,
     moments: 8 * elements,
     importance: model.adapter?.name === "adalora" ? 8 * elements : 0,

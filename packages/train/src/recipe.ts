@@ -47,6 +47,11 @@ const recipeSchema = z.strictObject({
       betas: z.tuple([rate.lt(1), rate.lt(1)]).default([0.9, 0.95]),
       eps: rate.min(1e-30).default(1e-8),
       weight_decay: rate.default(0.1),
+      /**
+       * With precision: bf16. nearest, the default: f32 masters of what is trained, rounded into bf16 copies. stochastic: what is trained is bf16
+       * alone, each update rounded up or down at random such that the mean is right; the bits depend on `seed`, step and element.
+       */
+      rounding: z.enum(["nearest", "stochastic"]).optional(),
       /** Each trainable parameter must fall under exactly one. Default: all alike. */
       groups: z.array(parameterGroup).min(1).optional(),
     })
@@ -126,6 +131,11 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   }
   if (recipe.adapter && recipe.trainable !== "provenance") {
     throw new RecipeError(`${file}: with an adapter the model's own weights are frozen; leave trainable out`);
+  }
+  if (recipe.optimizer.rounding === "stochastic" && (recipe.precision !== "bf16" || recipe.adapter)) {
+    throw new RecipeError(
+      `${file}: optimizer.rounding: stochastic is for weights of the model that are kept in bf16; it wants precision: bf16 and no adapter`,
+    );
   }
   if (recipe.frozen && recipe.trainable === "all") {
     throw new RecipeError(`${file}: with trainable: all nothing is frozen; leave frozen out`);

@@ -1,7 +1,17 @@
 import { blockOf, blockTensors, type ModelConfig } from "@slayer/checkpoint";
 import { addWeight, forward, type ForwardOptions, typesIn, type WeightForm } from "@slayer/model";
 import { accumulateGradients, AdamW, type NamedType, parameterGroups } from "@slayer/optim";
-import { type Backend, type FloatDType, Graph, lmHeadLoss, Program, Store, sum, type Tensor } from "@slayer/tensor";
+import {
+  type Backend,
+  type FloatDType,
+  Graph,
+  lmHeadLoss,
+  Program,
+  Store,
+  sum,
+  type Tensor,
+  type TensorType,
+} from "@slayer/tensor";
 import { RecipeError } from "./errors.js";
 import { adapterState, adaptWith } from "./adapter.js";
 import type { Geometry } from "./model.js";
@@ -21,8 +31,10 @@ export interface StepShape {
 /** In which types a run computes and stores. */
 export interface Precision {
   activations: FloatDType;
-  /** Working copies of what is trained; masters, gradients and moments are f32. */
+  /** What the model computes with of what is trained; masters, gradients and moments are f32. */
   trained: FloatDType;
+  /** Whether there are masters beside it. */
+  masters: boolean;
   /** By name. */
   frozen: (name: string) => WeightForm;
 }
@@ -56,10 +68,14 @@ export function recordMicroBatch(
  * numbers in half the memory. `precision: bf16` rounds the other weights too, and the activations where the backend can. `frozen`
  * says it of the frozen weights alone: bf16 of all of them, int8 and nf4 of the matrices in the blocks.
  */
-export function choosePrecision(recipe: Recipe, model: Geometry, { name, capabilities }: Backend): Precision {
+export function choosePrecision(recipe: Recipe, model: Geometry, backend: Backend): Precision {
+  const { name, capabilities } = backend;
   const bf16 = capabilities.dtypes.includes("bf16");
   const half = recipe.precision === "bf16";
   if (half && !bf16) throw new RecipeError(`precision: bf16 is not built for the backend ${name}; use precision: f32`);
+  if (recipe.optimizer.rounding === "stochastic" && !canRound(backend)) {
+    throw new RecipeError(`optimizer.rounding: stochastic is not built for the backend ${name}; leave it out`);
+  }
   if (recipe.frozen === "bf16" && !bf16) {
     throw new RecipeError(`frozen: bf16 is not built for the backend ${name}; leave it out`);
   }
@@ -71,8 +87,16 @@ export function choosePrecision(recipe: Recipe, model: Geometry, { name, capabil
   return {
     activations: half && capabilities.activations.includes("bf16") ? "bf16" : "f32",
     trained: half ? "bf16" : "f32",
+    masters: half && recipe.optimizer.rounding !== "stochastic",
     frozen: (weight) => (form && isMatrix(weight) ? form : plain(weight)),
   };
+}
+
+function canRound(backend: Backend): boolean {
+  const type = (dtype: FloatDType, n = 256): TensorType => ({ shape: [n], dtype });
+  const inputs = [type("bf16"), type("f32"), type("f32"), type("f32"), type("f32", 1), type("f32", 4)];
+  const attrs = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, stochastic: true, seed: 0 };
+  return backend.supports({ op: "adamw", attrs, inputs, outputs: [] }) === true;
 }
 
 /** Lays out a run's memory on a backend, and compiles its programs. Weights are zero: load them afterwards. */
@@ -90,7 +114,8 @@ export async function setUp(
     const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
     optimizer = await AdamW.create(store, trainable, {
       ...{ betas, eps, weightDecay, clip: recipe.clip, groups: groupsOf(recipe, trainable) },
-      ...(precision.trained === "bf16" && { working: "bf16" }),
+      ...(precision.trained === "bf16" &&
+        (precision.masters ? { working: "bf16" } : { stochastic: { seed: recipe.seed } })),
     });
     for (const type of model.parameters) {
       if (!store.has(type.name)) addWeight(store, type.name, type.shape, precision.frozen(type.name));

@@ -46,7 +46,7 @@ async function run(out: string, changes: object) {
 describe.skipIf(missing)(`on the backend cpu${missing ? `, skipped: ${cpu.message}` : ""}`, () => {
   it("bf16 weights with f32 masters: every loss within 0.5 % of f32's (7 bits of fraction), and it learns", async () => {
     const [f32, bf16] = [await run("plain", {}), await run("rounded", { precision: "bf16" })];
-    expect(bf16.predicted.precision).toEqual({ activations: "f32", trained: "bf16" });
+    expect(bf16.predicted.precision).toEqual({ activations: "f32", trained: "bf16", masters: true });
     expect(bf16.losses).not.toEqual(f32.losses);
     bf16.losses.forEach((loss, i) => expect(Math.abs(loss / f32.losses[i]! - 1)).toBeLessThan(0.005));
     expect(bf16.losses.at(-1)).toBeLessThan(bf16.losses[0]! - 0.3);
@@ -54,7 +54,7 @@ describe.skipIf(missing)(`on the backend cpu${missing ? `, skipped: ${cpu.messag
 
   it("frozen weights of a BF16 checkpoint stay bf16 in f32 training: half their memory", async () => {
     const [wide, narrow] = [await run("wide", {}), await run("narrow", { model: join(dir, "bf16") })];
-    expect(narrow.predicted.precision).toEqual({ activations: "f32", trained: "f32" });
+    expect(narrow.predicted.precision).toEqual({ activations: "f32", trained: "f32", masters: false });
     const saved = wide.predicted.memory.weights - narrow.predicted.memory.weights;
     const { parameters, trainable } = narrow.predicted;
     expect(saved).toBeGreaterThanOrEqual(2 * (parameters - trainable));

@@ -180,6 +180,30 @@ describe("continued pre-training of a surgically expanded model", () => {
     expect(await curve("bf16-cut")).toEqual(await curve("bf16"));
   });
 
+  it("bf16 without masters, rounded stochastically: every loss within 1 % of f32's, it learns, and resumes to the same bits", async () => {
+    const changes = { precision: "bf16", optimizer: { lr: 0.01, rounding: "stochastic" } };
+    const result = await train(recipe("stochastic", changes), createReferenceBackend());
+    const losses = async (out: string) =>
+      (await curve(out)).flatMap((line) => ("loss" in line ? [line.loss as number] : []));
+    const [f32, bf16] = [await losses("plain"), await losses("stochastic")];
+    bf16.forEach((loss, i) => expect(Math.abs(loss / f32[i]! - 1)).toBeLessThan(0.01));
+    expect(bf16.at(-1)).toBeLessThan(bf16[0]!);
+    expect(result.predicted.memory.masters).toBe(0);
+    expect(result.measured.memory).toBe(result.predicted.memory.total);
+    // What is trained is bf16: the lower half of every value is empty.
+    const exported = (await tensorBytes(result.model)).get("model.layers.2.mlp.up_proj.weight")!;
+    expect(new Uint32Array(exported.slice().buffer).every((bits) => (bits & 0xffff) === 0)).toBe(true);
+
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step === 4 && controller.abort();
+    const cut = recipe("stochastic-cut", changes);
+    await expect(train(cut, createReferenceBackend(), { signal: controller.signal, onStep })).rejects.toThrow(
+      InterruptedError,
+    );
+    await train(cut, createReferenceBackend(), { resume: true });
+    expect(await curve("stochastic-cut")).toEqual(await curve("stochastic"));
+  });
+
   it("predicted memory is what is allocated, to the byte", async () => {
     for (const [i, precision] of ["f32", "bf16"].entries()) {
       const { predicted, measured } = await train(
@@ -197,6 +221,20 @@ describe("continued pre-training of a surgically expanded model", () => {
 });
 
 describe("mistakes", () => {
+  it("stochastic rounding wants precision: bf16, no adapter, and a backend that has it", async () => {
+    const optimizer = { rounding: "stochastic" };
+    expect(() => recipe("rounding", { optimizer })).toThrow(/wants precision: bf16 and no adapter/);
+    const backend: Backend = {
+      ...createReferenceBackend(),
+      name: "other",
+      supports: ({ op }) => op !== "adamw" || "no",
+    };
+    const run = train(recipe("rounding", { optimizer, precision: "bf16" }), backend);
+    await expect(run).rejects.toThrow(
+      "optimizer.rounding: stochastic is not built for the backend other; leave it out",
+    );
+  });
+
   it("a run that the device's memory does not hold: what it takes by component, and what helps; nothing stays allocated", async () => {
     const ample = createReferenceBackend();
     let room = 0;

@@ -174,7 +174,10 @@ void lower_clip_factor(const Call& call, Lowering& lowering) {
 }
 
 void lower_adamw(const Call& call, Lowering& lowering) {
-  for (int i : {0, 2, 3, 4, 5}) require(call.in.at(i).dtype == DType::f32, "parameters and moments are f32 only");
+  const bool stochastic = call.attr("stochastic") != 0;
+  for (int i : {2, 3, 4, 5}) require(call.in.at(i).dtype == DType::f32, "moments are f32 only");
+  require(call.in[0].dtype == (stochastic ? DType::bf16 : DType::f32), "parameters are f32, or bf16 with stochastic rounding");
+  require(!stochastic || call.in[1].dtype == DType::f32, "with stochastic rounding gradients are f32 only");
   Adamw args{};
   args.p = call.in[0].data;
   args.g = call.in[1].data;
@@ -189,7 +192,8 @@ void lower_adamw(const Call& call, Lowering& lowering) {
   args.rest2 = static_cast<float>(1 - call.attr("beta2"));
   args.eps = static_cast<float>(call.attr("eps"));
   args.decay = static_cast<float>(call.attr("weightDecay"));
-  lowering.launch(kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, 4), {kThreads}, args);
+  args.seed = static_cast<uint32_t>(call.attr("seed"));
+  lowering.launch(stochastic ? "adamw_stochastic" : kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, 4), {kThreads}, args);
 }
 
 }  // namespace slayer::cuda

@@ -165,7 +165,7 @@ function describePrediction(recipe: Recipe, prediction: Prediction): string[] {
     `parameters   ${parameters.toLocaleString("en")}, of them trained ${trainable.toLocaleString("en")} (${share} %)`,
     `decay        ${decay} on ${decayed.tensors} matrices; none on ${decayed.not} norms and biases`,
     `memory       ${formatBytes(total)}: ${used.map(([name, size]) => `${name} ${formatBytes(size)}`).join(", ")}`,
-    `types        activations ${precision.activations}, trained weights ${precision.trained}${precision.trained === "bf16" ? " with f32 masters" : ""}${recipe.frozen ? `, frozen ones ${recipe.frozen}` : ""}`,
+    `types        activations ${precision.activations}, trained weights ${precision.trained}${precision.masters ? " with f32 masters" : precision.trained === "bf16" ? ", rounded stochastically" : ""}${recipe.frozen ? `, frozen ones ${recipe.frozen}` : ""}`,
     `per step     ${count(modelFlops)}FLOP counted for the model, ${count(flops)}FLOP in all, at least ${formatBytes(bytes)} moved`,
     ...(recomputation
       ? [
