@@ -31,5 +31,5 @@ const asBits = new Uint32Array(scratch.buffer);
 export function roundStochastically(x: number, key: number, i: number): number {
   scratch[0] = x;
   if ((asBits[0]! & 0x7f800000) !== 0x7f800000) asBits[0] = (asBits[0]! + bitsOf(key, i)) & 0xffff0000;
-  return scratch[0]!;
+  return scratch[0];
 }
