@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AddonMissingError, createCpuBackend } from "@slayer/backend-cpu";
+import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { checkRecipe, readMetrics, train } from "@slayer/train";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
@@ -26,7 +27,7 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-async function run(out: string, changes: object) {
+async function run(out: string, changes: object, backend: Backend = cpu as Backend) {
   const recipe = checkRecipe(
     {
       model: join(dir, "f32"),
@@ -38,7 +39,7 @@ async function run(out: string, changes: object) {
     },
     "test recipe",
   );
-  const result = await train(recipe, cpu as Exclude<typeof cpu, Error>);
+  const result = await train(recipe, backend);
   const lines = await readMetrics(join(recipe.out, "metrics.jsonl"));
   return { ...result, losses: lines.flatMap((line) => ("loss" in line ? [line.loss] : [])) };
 }
@@ -59,6 +60,16 @@ describe.skipIf(missing)(`on the backend cpu${missing ? `, skipped: ${cpu.messag
     const { parameters, trainable } = narrow.predicted;
     expect(saved).toBeGreaterThanOrEqual(2 * (parameters - trainable));
     expect(saved).toBeLessThan(2.1 * (parameters - trainable));
+  });
+
+  // Both read the same codes; sums in f32 against f64, over 6 steps.
+  it.each(["int8", "nf4"])("frozen matrices in %s: every loss is the reference's (1e-5 relative)", async (frozen) => {
+    const [native, reference] = [
+      await run(`native-${frozen}`, { frozen, steps: 6 }),
+      await run(`reference-${frozen}`, { frozen, steps: 6 }, createReferenceBackend()),
+    ];
+    expect(native.losses).toHaveLength(6);
+    native.losses.forEach((loss, i) => expect(Math.abs(loss / reference.losses[i]! - 1)).toBeLessThan(1e-5));
   });
 
   it("predicted memory is what is allocated, to the byte", async () => {
