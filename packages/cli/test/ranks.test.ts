@@ -98,6 +98,8 @@ test("slayer train with AdaLoRA: the chart in the run's report and beside it; sl
   expect(blockSums(ranks).reduce((a, b) => a + b, 0)).toBe(2 * 2 * 2);
   for (const text of [picture, report]) expect(text).toContain(sums);
   expect(report).toContain('<a href="ranks.svg">');
+  expect(report).toContain("Ranks that AdaLoRA keeps by step: run ends at 8.000");
+  expect(report).toContain("Penalty of AdaLoRA&#39;s vectors by step: run ends at");
 
   const again = await slayer(["report", at("run"), "--out", at("again.html"), "--json"]);
   expect(again.code, again.stderr).toBe(0);

@@ -10,6 +10,8 @@ const stepLine = z.object({
   tokens: z.number(),
   tokens_per_second: z.number(),
   seconds: z.number(),
+  ranks: z.number().optional(),
+  penalty: z.number().optional(),
 });
 const skippedLine = z.object({ step, skipped: z.string() });
 const evalLine = z.object({ step, eval: z.record(z.string(), z.number()) });

@@ -18,12 +18,20 @@ const WIDE: ChartSize = { width: 980, height: 340 };
 const HALF: ChartSize = { width: 480, height: 260 };
 
 /**
- * Training loss of all runs in one chart, then learning rate, gradient norm, and held-out losses, one chart per text. With
- * `compare` also how far the losses are from the first run's.
+ * Training loss of all runs in one chart, then learning rate, gradient norm, and held-out losses, one chart per text;
+ * and what AdaLoRA adds. With `compare` also how far the losses are from the first run's.
  */
 export function trainingCharts(runs: readonly NamedRun[], compare = false): Html[] {
-  const of = (value: (step: RunMetrics["steps"][number]) => number): Curve[] =>
-    runs.map(({ name, steps }, run) => ({ name, run, points: steps.map((s) => [s.step, value(s)]), markers: false }));
+  const of = (value: (step: RunMetrics["steps"][number]) => number | undefined): Curve[] =>
+    runs.map(({ name, steps }, run) => {
+      const points = steps.map((s) => [s.step, value(s)] as const);
+      return {
+        name,
+        run,
+        points: points.filter((p): p is Curve["points"][number] => p[1] !== undefined),
+        markers: false,
+      };
+    });
   const texts = [...new Set(runs.flatMap(({ evals }) => evals.flatMap((line) => Object.keys(line.eval))))];
   const left = texts.splice(MAX_TEXTS);
   const heldOut = texts.map((text) =>
@@ -55,6 +63,18 @@ export function trainingCharts(runs: readonly NamedRun[], compare = false): Html
         "Gradient norm, before clipping",
         "norm",
         of((step) => step.grad_norm),
+        HALF,
+      )}
+      ${lineChart(
+        "Ranks that AdaLoRA keeps",
+        "sum",
+        of(({ ranks }) => ranks),
+        HALF,
+      )}
+      ${lineChart(
+        "Penalty of AdaLoRA's vectors",
+        "added to the loss",
+        of(({ penalty }) => penalty),
         HALF,
       )}
     </div>`,
