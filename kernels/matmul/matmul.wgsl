@@ -1,5 +1,9 @@
+#if HALF
+enable f16;
+#endif
 // C [m, n] = op(A)·op(B), or C += …, tiled: a workgroup of 16 × 16 threads computes a tile of 16·TM × 16·TN, each thread TM × TN
 // of it in registers, from slices of A and B of depth 16 in workgroup memory (Volkov & Demmel 2008). TM and TN are 4 or 8.
+// With HALF the slices are in f16: operands are rounded to it, sums stay in f32.
 // A lies [m, k] in rows of `lda` elements, or [k, m] if TRANSPOSE_A; B [k, n] in rows of `ldb`, or [n, k] if TRANSPOSE_B.
 // The *_base are where the first element is in what is bound. The threads' blocks of four rows and columns lie interleaved,
 // so that threads side by side read workgroup memory side by side.
@@ -12,6 +16,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
 #include "operands.wgsl"
+#include "place.wgsl"
 
 #const TM
 #const TN
@@ -19,26 +24,15 @@ const DEPTH = 16u;
 const ROWS = 16u * TM;
 const COLUMNS = 16u * TN;
 
-var<workgroup> a_slice: array<vec4f, DEPTH * ROWS / 4>;
-var<workgroup> b_slice: array<vec4f, DEPTH * COLUMNS / 4>;
+#if HALF
+alias kept = f16;
+#else
+alias kept = f32;
+#endif
+var<workgroup> a_slice: array<vec4<kept>, DEPTH * ROWS / 4>;
+var<workgroup> b_slice: array<vec4<kept>, DEPTH * COLUMNS / 4>;
 
 // Element `row`, `depth` of op(A), or the four from there on along A's rows; 0 beyond its edges.
-fn place_a(row: u32, depth: u32) -> u32 {
-#if TRANSPOSE_A
-  return p.a_base + depth * p.lda + row;
-#else
-  return p.a_base + row * p.lda + depth;
-#endif
-}
-
-fn place_b(depth: u32, column: u32) -> u32 {
-#if TRANSPOSE_B
-  return p.b_base + column * p.ldb + depth;
-#else
-  return p.b_base + depth * p.ldb + column;
-#endif
-}
-
 #if A_VEC4
 fn fetch_a(row: u32, depth: u32) -> vec4f {
   return select(vec4f(), a[place_a(row, depth) / 4], row < p.m && depth < p.k);
@@ -87,17 +81,17 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
 #if A_VEC4
 #if TRANSPOSE_A
     for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
-      a_slice[i] = fetch_a(first_row + 4 * (i % (ROWS / 4)), depth + i / (ROWS / 4));
+      a_slice[i] = vec4<kept>(fetch_a(first_row + 4 * (i % (ROWS / 4)), depth + i / (ROWS / 4)));
     }
 #else
     for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
       let row = i / (DEPTH / 4);
       let slice = 4 * (i % (DEPTH / 4));
       let four = fetch_a(first_row + row, depth + slice);
-      a_slice[(slice * ROWS + row) / 4][row % 4] = four.x;
-      a_slice[((slice + 1) * ROWS + row) / 4][row % 4] = four.y;
-      a_slice[((slice + 2) * ROWS + row) / 4][row % 4] = four.z;
-      a_slice[((slice + 3) * ROWS + row) / 4][row % 4] = four.w;
+      a_slice[(slice * ROWS + row) / 4][row % 4] = kept(four.x);
+      a_slice[((slice + 1) * ROWS + row) / 4][row % 4] = kept(four.y);
+      a_slice[((slice + 2) * ROWS + row) / 4][row % 4] = kept(four.z);
+      a_slice[((slice + 3) * ROWS + row) / 4][row % 4] = kept(four.w);
     }
 #endif
 #else
@@ -109,7 +103,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let row = i / DEPTH;
       let slice = i % DEPTH;
 #endif
-      a_slice[(slice * ROWS + row) / 4][row % 4] = fetch_a(first_row + row, depth + slice);
+      a_slice[(slice * ROWS + row) / 4][row % 4] = kept(fetch_a(first_row + row, depth + slice));
     }
 #endif
 #if B_VEC4
@@ -118,14 +112,14 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let column = i / (DEPTH / 4);
       let slice = 4 * (i % (DEPTH / 4));
       let four = fetch_b(depth + slice, first_column + column);
-      b_slice[(slice * COLUMNS + column) / 4][column % 4] = four.x;
-      b_slice[((slice + 1) * COLUMNS + column) / 4][column % 4] = four.y;
-      b_slice[((slice + 2) * COLUMNS + column) / 4][column % 4] = four.z;
-      b_slice[((slice + 3) * COLUMNS + column) / 4][column % 4] = four.w;
+      b_slice[(slice * COLUMNS + column) / 4][column % 4] = kept(four.x);
+      b_slice[((slice + 1) * COLUMNS + column) / 4][column % 4] = kept(four.y);
+      b_slice[((slice + 2) * COLUMNS + column) / 4][column % 4] = kept(four.z);
+      b_slice[((slice + 3) * COLUMNS + column) / 4][column % 4] = kept(four.w);
     }
 #else
     for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
-      b_slice[i] = fetch_b(depth + i / (COLUMNS / 4), first_column + 4 * (i % (COLUMNS / 4)));
+      b_slice[i] = vec4<kept>(fetch_b(depth + i / (COLUMNS / 4), first_column + 4 * (i % (COLUMNS / 4))));
     }
 #endif
 #else
@@ -137,7 +131,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let column = i % COLUMNS;
       let slice = i / COLUMNS;
 #endif
-      b_slice[(slice * COLUMNS + column) / 4][column % 4] = fetch_b(depth + slice, first_column + column);
+      b_slice[(slice * COLUMNS + column) / 4][column % 4] = kept(fetch_b(depth + slice, first_column + column));
     }
 #endif
     workgroupBarrier();
@@ -145,10 +139,10 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     for (var slice = 0u; slice < slices; slice++) {
       var columns: array<vec4f, TN / 4>;
       for (var j = 0u; j < TN / 4; j++) {
-        columns[j] = b_slice[slice * COLUMNS / 4 + j * 16 + thread_column];
+        columns[j] = vec4f(b_slice[slice * COLUMNS / 4 + j * 16 + thread_column]);
       }
       for (var i = 0u; i < TM / 4; i++) {
-        let rows = a_slice[slice * ROWS / 4 + i * 16 + thread_row];
+        let rows = vec4f(a_slice[slice * ROWS / 4 + i * 16 + thread_row]);
         for (var j = 0u; j < TN / 4; j++) {
           sums[4 * i][j] += rows.x * columns[j];
           sums[4 * i + 1][j] += rows.y * columns[j];

@@ -28,7 +28,8 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const pipelines = new Pipelines(device);
   const profile = options.profile ? new Profile(device) : undefined;
   const tuning = options.products === undefined ? options.tuning : undefined;
-  const tuner = tuning && (await Tuner.open(device, pipelines, tuning, description));
+  const tuner =
+    tuning && (await Tuner.open(device, pipelines, tuning, `${description}${untuned.half ? ", half" : ""}`));
   const traits: DeviceTraits = { ...untuned, variant: (shape) => tuner?.choose(shape) ?? untuned.variant(shape) };
   const buffers = new Set<WebgpuBuffer>();
   let closed = false;

@@ -1,5 +1,6 @@
 import { AdapterMissingError } from "./errors.js";
 import type { DeviceTraits } from "./lowering.js";
+import { matrixFeature, matrixUnitOf } from "./matrix-unit.js";
 import type { TuningStore } from "./tuner.js";
 import { candidates, possible, type Variant } from "./variants.js";
 
@@ -12,6 +13,11 @@ export interface WebgpuOptions {
   readonly software?: boolean;
   /** Kernels as chosen for a GPU, or for the processor, whatever the adapter is: for tests. */
   readonly kernels?: "gpu" | "processor";
+  /**
+   * With `tuning`, products may be computed on operands rounded to f16 where that is faster: 11 bits, beyond 65504 infinite, below 6e-8
+   * zero. Sums stay in f32.
+   */
+  readonly half?: boolean;
   /** How to compute every matrix product that can be computed so, whatever was measured: for tests. */
   readonly products?: Variant;
   /** Limits to stay below, where the adapter's are not to be used up: for tests, and to share a device. */
@@ -48,7 +54,14 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
       `the only WebGPU adapter, ${name}, computes on the processor; the cpu backend is faster`,
     );
   }
-  const wanted: GPUFeatureName[] = ["subgroups", ...(options.profile ? ["timestamp-query" as const] : [])];
+  const half = options.half === true && features.has("shader-f16");
+  const unit = matrixFeature(features);
+  const wanted: GPUFeatureName[] = [
+    "subgroups",
+    ...(options.profile ? ["timestamp-query" as const] : []),
+    ...(half ? ["shader-f16" as const] : []),
+    ...(unit ? [unit] : []),
+  ];
   const device = await adapter.requestDevice({
     requiredFeatures: wanted.filter((feature) => features.has(feature)),
     requiredLimits: {
@@ -62,6 +75,7 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
   });
   const given = device.limits;
   const processor = options.kernels === undefined ? software : options.kernels === "processor";
+  const products = { software: processor, half, matrixUnit: matrixUnitOf(info, device.features, half) };
   return {
     device,
     description: `${name}${software ? ", on the processor" : ""}`,
@@ -72,10 +86,10 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
       invocations: Math.min(given.maxComputeInvocationsPerWorkgroup, options.limits?.invocations ?? Infinity),
       alignment: given.minStorageBufferOffsetAlignment,
       subgroups: device.features.has("subgroups") ? subgroupsOf(info, options.limits?.subgroupSize) : undefined,
-      software: processor,
+      ...products,
       variant: (shape) => {
-        const { products } = options;
-        return products && possible(products, shape) ? products : candidates(shape, processor)[0]!;
+        const forced = options.products;
+        return forced && possible(forced, shape, products) ? forced : candidates(shape, products)[0]!;
       },
     },
   };

@@ -2,10 +2,10 @@ import { byteLength, type Kernel } from "@slayer/tensor";
 import narrowKernel from "../../../kernels/webgpu/narrow.wgsl";
 import widenKernel from "../../../kernels/webgpu/widen.wgsl";
 import type { KernelSource, Specialisation } from "./specialise.js";
-import type { ProductShape, Variant } from "./variants.js";
+import type { ProductShape, ProductTraits, Variant } from "./variants.js";
 
 /** What of a device the choice of kernels depends on. */
-export interface DeviceTraits {
+export interface DeviceTraits extends ProductTraits {
   /** Largest range that one binding may cover. */
   readonly bindingBytes: number;
   readonly workgroupsPerDimension: number;
@@ -15,8 +15,6 @@ export interface DeviceTraits {
   readonly alignment: number;
   /** Sizes of subgroups that the device may use; undefined where it has none. */
   readonly subgroups: { readonly min: number; readonly max: number } | undefined;
-  /** Whether shaders run on the processor. */
-  readonly software: boolean;
   /** How to compute a matrix product. */
   readonly variant: (shape: ProductShape) => Variant;
 }

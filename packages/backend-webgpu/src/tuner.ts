@@ -1,12 +1,15 @@
-import { type Bindings, Graph, makePlan, matmul, type Plan } from "@slayer/tensor";
+import { type Bindings, encode, Graph, makePlan, matmul, type Operand, type Plan } from "@slayer/tensor";
 import matmulKernel from "../../../kernels/matmul/matmul.wgsl";
+import matrixKernel from "../../../kernels/matmul/matmul_matrix.wgsl";
 import packKernel from "../../../kernels/matmul/matmul_pack.wgsl";
 import rowsKernel from "../../../kernels/matmul/matmul_rows.wgsl";
 import { prepareExecutable } from "./executable.js";
+import { failure } from "./errors.js";
 import { lower } from "./lower/index.js";
 import { type DeviceTraits, LoweringError } from "./lowering.js";
-import { WebgpuBuffer } from "./memory.js";
+import { readBuffer, WebgpuBuffer, writeBuffer } from "./memory.js";
 import type { Pipelines } from "./pipelines.js";
+import { exactOperands, isProduct } from "./product-check.js";
 import { submit } from "./submit.js";
 import { workDone } from "./wait.js";
 import { candidates, classOf, type ProductShape, typical, type Variant, variants } from "./variants.js";
@@ -21,7 +24,7 @@ export interface TuningStore {
 const PRODUCTS = 4;
 const REPEATS = 3;
 
-/** Chooses among the variants of a matrix product by measuring them, once per class of shapes, adapter, driver and shader text. */
+/** Chooses among the variants of a matrix product by measuring them, those whose products are right, once per class of shapes, adapter, driver and shader text. */
 export class Tuner {
   readonly #chosen = new Map<string, Variant>();
   readonly #device: GPUDevice;
@@ -37,7 +40,7 @@ export class Tuner {
   }
 
   static async open(device: GPUDevice, pipelines: Pipelines, store: TuningStore, adapter: string): Promise<Tuner> {
-    const text = [matmulKernel, packKernel, rowsKernel].flatMap(({ lines }) => lines).join("\n");
+    const text = [matmulKernel, matrixKernel, packKernel, rowsKernel].flatMap(({ lines }) => lines).join("\n");
     const tuner = new Tuner(device, pipelines, store, `${adapter} ${hash(text)}`);
     for (const [name, variant] of parse(await store.load(tuner.#key))) tuner.#chosen.set(name, variant);
     return tuner;
@@ -52,7 +55,7 @@ export class Tuner {
     const wanted = new Map<string, ProductShape>();
     const variant = (shape: ProductShape): Variant => {
       if (this.choose(shape) === undefined) wanted.set(classOf(shape), typical(shape));
-      return candidates(shape, traits.software)[0]!;
+      return candidates(shape, traits)[0]!;
     };
     for (const step of plan.steps) {
       try {
@@ -66,19 +69,22 @@ export class Tuner {
   }
 
   async #fastest(shape: ProductShape, traits: DeviceTraits): Promise<Variant> {
-    const options = candidates(shape, traits.software);
+    const options = candidates(shape, traits);
     if (options.length === 1) return options[0]!;
     let best = options[0]!;
     let least = Infinity;
     for (const option of options) {
       const seconds = await this.#measure(shape, { ...traits, variant: () => option });
-      if (seconds < least) [best, least] = [option, seconds];
+      if (seconds !== undefined && seconds < least) [best, least] = [option, seconds];
     }
+    if (least === Infinity) throw failure(`this device computes products wrongly, ${classOf(shape)}, in every way`);
     return best;
   }
 
-  /** Seconds for a few products of this shape, the least of some runs. */
-  async #measure({ m, n, k, ...types }: ProductShape, traits: DeviceTraits): Promise<number> {
+  /** Seconds for a few products of this shape, the least of some runs; undefined if one of them is wrong. */
+  async #measure(shape: ProductShape, traits: DeviceTraits): Promise<number | undefined> {
+    const { m, n, k, ...types } = shape;
+    const operands = exactOperands(shape);
     const graph = new Graph();
     const { transposeA, transposeB } = types;
     const a = graph.input("a", transposeA ? [k, m] : [m, k], types.bf16A ? "bf16" : "f32");
@@ -90,6 +96,10 @@ export class Tuner {
     const [arena, inputs] = [plan.arenaBytes, plan.inputBytes].map((bytes) => new WebgpuBuffer(this.#device, bytes));
     const bindings: Bindings = { arena: arena!, inputs: inputs!, persistent: [] };
     try {
+      for (const [name, bf16] of [["a", types.bf16A] as const, ["b", types.bf16B] as const]) {
+        const { values } = operands[name];
+        await writeBuffer(this.#device, inputs!, offsetOf(plan.inputs[name]!), encode(values, bf16 ? "bf16" : "f32"));
+      }
       const { batches } = await prepareExecutable(this.#device, traits, this.#pipelines, plan, bindings);
       let least = Infinity;
       for (let i = 0; i <= REPEATS; i++) {
@@ -98,12 +108,21 @@ export class Tuner {
         await workDone(this.#device.queue.onSubmittedWorkDone(), traits.software);
         if (i > 0) least = Math.min(least, (performance.now() - start) / 1000); // the first one warms up
       }
+      for (const [name] of results) {
+        const bytes = await readBuffer(this.#device, arena!, offsetOf(plan.outputs[name]!), 4 * m * n);
+        if (!isProduct(operands.a, operands.b, new Float32Array(bytes.buffer), n)) return undefined;
+      }
       return least;
     } finally {
       arena!.destroy();
       inputs!.destroy();
     }
   }
+}
+
+function offsetOf({ place }: Operand): number {
+  if (place.in === "persistent") throw new Error("neither an input nor an intermediate");
+  return place.offset;
 }
 
 function parse(text: string | undefined): [string, Variant][] {

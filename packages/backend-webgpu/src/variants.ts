@@ -1,10 +1,35 @@
 /**
- * Ways to compute a matrix product. tiled4, tiled8: kernels/matmul/matmul.wgsl with 4 × 4 or 8 × 8 results per thread; rows:
- * kernels/matmul/matmul_rows.wgsl.
+ * Ways to compute a matrix product.
+ *
+ * - tiled4, tiled8: kernels/matmul/matmul.wgsl with 4 × 4 or 8 × 8 results per thread; half4, half8: the same on operands rounded to f16
+ * - rows: kernels/matmul/matmul_rows.wgsl
+ * - matrix: kernels/matmul/matmul_matrix.wgsl on the device's matrix units; emulated: on one of plain loops, for tests
  */
-export const variants = ["tiled4", "tiled8", "rows"] as const;
+export const variants = ["tiled4", "tiled8", "half4", "half8", "rows", "matrix", "emulated"] as const;
 
 export type Variant = (typeof variants)[number];
+
+/** Matrices that a subgroup's lanes multiply together: [m, k]·[k, n], results in f32. */
+export interface MatrixUnit {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Whether it takes f16, else f32. */
+  readonly half: boolean;
+  /** Of the subgroups. */
+  readonly lanes: number;
+  /** Whether the feature has its final name. */
+  readonly unprefixed: boolean;
+}
+
+/** What of a device decides which variants there are. */
+export interface ProductTraits {
+  /** Whether shaders run on the processor. */
+  readonly software: boolean;
+  /** Whether shaders may use f16, and products may be of operands rounded to it. */
+  readonly half: boolean;
+  readonly matrixUnit: MatrixUnit | undefined;
+}
 
 /** What the best variant may depend on. */
 export interface ProductShape {
@@ -32,17 +57,29 @@ export function typical({ m, n, k, ...rest }: ProductShape): ProductShape {
 const rounded = (size: number): number => 2 ** Math.min(12, Math.round(Math.log2(size)));
 
 /**
- * Those worth trying for this product; the first is taken where nothing was measured. Workgroup memory is no faster than other on the
- * processor, so there is nothing to choose from.
+ * Those worth trying for this product; the first is taken where nothing was measured, and is none that rounds. Workgroup memory is no faster
+ * than other on the processor, so there is nothing to choose from.
  */
-export function candidates(shape: ProductShape, software: boolean): Variant[] {
-  if (software) return ["rows"];
-  const { m, n } = shape;
-  const worthwhile: Variant[] = m >= 128 && n >= 128 ? ["tiled8", "tiled4", "rows"] : ["tiled4", "rows"];
-  return worthwhile.filter((variant) => possible(variant, shape));
+export function candidates(shape: ProductShape, traits: ProductTraits): Variant[] {
+  if (traits.software) return ["rows"];
+  const large = shape.m >= 128 && shape.n >= 128;
+  const worthwhile: Variant[] = large
+    ? ["tiled8", "tiled4", "rows", "half8", "half4", "matrix"]
+    : ["tiled4", "rows", "half4", "matrix"];
+  return worthwhile.filter((variant) => possible(variant, shape, traits));
 }
 
-/** Whether a product can be computed so at all: rows reads A in f32. */
-export function possible(variant: Variant, { bf16A }: ProductShape): boolean {
-  return variant !== "rows" || !bf16A;
+/** Whether a product can be computed so at all. */
+export function possible(variant: Variant, { bf16A }: ProductShape, { half, matrixUnit }: ProductTraits): boolean {
+  switch (variant) {
+    case "rows":
+      return !bf16A; // it reads A in f32
+    case "half4":
+    case "half8":
+      return half;
+    case "matrix":
+      return matrixUnit !== undefined;
+    default:
+      return true;
+  }
 }

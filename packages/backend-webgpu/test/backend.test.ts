@@ -160,6 +160,44 @@ describe.skipIf(missing !== undefined)(`the WebGPU backend${note}`, () => {
     expect(["tiled4", "rows"]).toContain(Object.values(JSON.parse(text))[0]);
   });
 
+  it("takes no variant that computes wrongly here, and says so where all of them do", async () => {
+    const compile = async (broken: RegExp) => {
+      const { adapter, device } = await openAdapter();
+      let kept = "";
+      const tuning = {
+        load: async () => undefined,
+        save: async (_: string, text: string) => {
+          kept = text;
+        },
+      };
+      const backend = await opened({ adapter, tuning, kernels: "gpu" });
+      const createShaderModule = device().createShaderModule.bind(device());
+      device().createShaderModule = ({ label, code }) =>
+        createShaderModule({ code: broken.test(label!) ? code.replace("c[at] = ", "c[at] = 1.0 + ") : code });
+      const graph = new Graph();
+      const x = graph.input("x", [24, 24], "f32");
+      await Program.compile(graph, { y: matmul(x, x) }, new Store(backend));
+      return Object.values(JSON.parse(kept));
+    };
+    expect(await compile(/^matmul_rows /)).toEqual(["tiled4"]);
+    await expect(compile(/^matmul/)).rejects.toThrow(/computes products wrongly, NN 32×32×32 f32·f32, in every way/);
+  });
+
+  it("with `half`, variants that round to f16 are measured too, apart from the others", async () => {
+    const keys: string[] = [];
+    const tuning = {
+      load: async (key: string) => {
+        keys.push(key);
+        return undefined;
+      },
+      save: async () => {},
+    };
+    for (const half of [false, true]) await opened({ tuning, kernels: "gpu", half });
+    const [without, wanted] = keys;
+    const { features } = (await openAdapter()).adapter;
+    expect(wanted !== without).toBe(features.has("shader-f16"));
+  });
+
   it("says where the time goes, by kernel, if it is asked to measure", async () => {
     const backend = await createWebgpuBackend({ profile: true });
     open.push(backend);

@@ -2,7 +2,7 @@ import { cases, runCase } from "@slayer/backend-conformance";
 import { createWebgpuBackend, type WebgpuOptions } from "@slayer/backend-webgpu";
 import { fusedOps } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
-import { missing, note } from "./support/adapter.js";
+import { adapterFeatures, missing, note } from "./support/adapter.js";
 
 if (missing !== undefined) {
   process.stderr.write(
@@ -10,15 +10,21 @@ if (missing !== undefined) {
   );
 }
 
+const features = missing === undefined ? await adapterFeatures() : new Set<string>();
+
 type Case = (typeof cases)[number];
 
 /** What is wrong, by case; the tolerance of each is its own. */
-async function failures(options: WebgpuOptions, which: (c: Case) => boolean): Promise<Record<string, unknown>> {
+async function failures(
+  options: WebgpuOptions,
+  which: (c: Case) => boolean,
+  tolerance?: Case["tolerance"],
+): Promise<Record<string, unknown>> {
   const backend = await createWebgpuBackend(options);
   const wrong: Record<string, unknown> = {};
   // Fused products are not asked for.
   for (const kernelCase of cases.filter((c) => !c.bench && !fusedOps.includes(c.op) && which(c))) {
-    const result = await runCase(backend, kernelCase);
+    const result = await runCase(backend, { ...kernelCase, ...(tolerance && { tolerance }) });
     if (result.status !== "passed") wrong[kernelCase.name] = result;
   }
   await backend.close();
@@ -56,6 +62,26 @@ describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances o
     const some = (c: Case) => products(c) && /NT 17×33×65|TN 136×72×328/.test(c.name);
     expect(await failures({ products: "rows", limits: { subgroupSize } }, some)).toEqual({});
   });
+
+  it("some of them as on matrix units, but those of plain loops", async () => {
+    const some = (c: Case) => /matmul (NT 17×33×65|TN 136×72×328|NN 17×33×65, bf16)$/.test(c.name);
+    expect(await failures({ products: "emulated" }, some)).toEqual({});
+  });
+
+  it.skipIf(!features.has("shader-f16"))(
+    `some of them on operands rounded to f16 (2⁻¹⁰: each operand is off by up to 2⁻¹¹ of itself)${features.has("shader-f16") ? "" : ", not checked here: no shader-f16"}`,
+    async () => {
+      const some = (c: Case) => /matmul (NT 17×33×65|NN 64×64×64|TT 136×72×328|TN 64×64×64, bf16)$/.test(c.name);
+      const tolerance = { value: 2 ** -10, reason: "f16" };
+      for (const products of ["half4", "half8"] as const) {
+        expect(await failures({ products, half: true }, some, tolerance)).toEqual({});
+        // And they do round: f32's tolerance is too narrow for them.
+        expect(
+          Object.keys(await failures({ products, half: true }, (c) => c.name === "matmul NN 64×64×64")),
+        ).toHaveLength(1);
+      }
+    },
+  );
 
   // On the processor each of these takes a second or more to compile.
   it.each([

@@ -1,8 +1,10 @@
 import { size } from "@slayer/tensor";
 import matmulKernel from "../../../../kernels/matmul/matmul.wgsl";
+import matrixKernel from "../../../../kernels/matmul/matmul_matrix.wgsl";
 import packKernel from "../../../../kernels/matmul/matmul_pack.wgsl";
 import rowsKernel from "../../../../kernels/matmul/matmul_rows.wgsl";
 import thinKernel from "../../../../kernels/matmul/matmul_thin.wgsl";
+import type { MatrixUnit } from "../variants.js";
 import { type Lowering, PANEL_ROWS, type Range, windowOf } from "../lowering.js";
 
 /** C [m, n] = op(A)·op(B), or C += …; matrices without gaps between rows. */
@@ -113,10 +115,18 @@ function inVariant(lowering: Lowering, transposeA: boolean, transposeB: boolean,
       byRows(lowering, transposeA, transposeB, params, ranges);
       return;
     case "tiled4":
-      tiled(lowering, 4, transposeA, transposeB, params, ranges);
+    case "half4":
+      tiled(lowering, 4, variant === "half4", transposeA, transposeB, params, ranges);
       return;
     case "tiled8":
-      tiled(lowering, 8, transposeA, transposeB, params, ranges);
+    case "half8":
+      tiled(lowering, 8, variant === "half8", transposeA, transposeB, params, ranges);
+      return;
+    case "matrix":
+      onUnits(lowering, lowering.device.matrixUnit!, [], transposeA, transposeB, params, ranges);
+      return;
+    case "emulated":
+      onUnits(lowering, EMULATED, ["EMULATED"], transposeA, transposeB, params, ranges);
       return;
     default:
       variant satisfies never;
@@ -126,6 +136,7 @@ function inVariant(lowering: Lowering, transposeA: boolean, transposeB: boolean,
 function tiled(
   lowering: Lowering,
   tile: 4 | 8,
+  half: boolean,
   transposeA: boolean,
   transposeB: boolean,
   params: Params,
@@ -138,12 +149,42 @@ function tiled(
       !ranges[0].half && inVectors(transposeA ? params.m : params.k, params.lda, params.a_base) ? "A_VEC4" : "",
       !ranges[1].half && inVectors(transposeB ? params.k : params.n, params.ldb, params.b_base) ? "B_VEC4" : "",
       lowering.device.software ? "ROLLED" : "",
+      half ? "HALF" : "",
       ...typesOf(ranges),
     ].filter(Boolean),
     constants: { TM: tile, TN: tile },
     params,
     ranges,
     groups: [Math.ceil(params.n / (16 * tile)), Math.ceil(params.m / (16 * tile)), 1],
+  });
+}
+
+const EMULATED: MatrixUnit = { m: 16, n: 32, k: 8, half: false, lanes: 32, unprefixed: false };
+/** Results of a workgroup in either direction. */
+const UNITS_TILE = 64;
+
+function onUnits(
+  lowering: Lowering,
+  unit: MatrixUnit,
+  flags: readonly string[],
+  transposeA: boolean,
+  transposeB: boolean,
+  params: Params,
+  ranges: Ranges,
+): void {
+  lowering.emit(matrixKernel, {
+    flags: [
+      ...flags,
+      unit.half ? "HALF" : "",
+      unit.unprefixed ? "UNPREFIXED" : "",
+      transposeA ? "TRANSPOSE_A" : "",
+      transposeB ? "TRANSPOSE_B" : "",
+      ...typesOf(ranges),
+    ],
+    constants: { UNIT_M: unit.m, UNIT_N: unit.n, UNIT_K: unit.k, SUBGROUP: unit.lanes },
+    params,
+    ranges,
+    groups: [Math.ceil(params.n / UNITS_TILE), Math.ceil(params.m / UNITS_TILE), 1],
   });
 }
 

@@ -31,5 +31,10 @@ export async function openAdapter(): Promise<{ adapter: GPUAdapter; device: () =
   return { adapter, device: () => device! };
 }
 
+/** What this machine's adapter can do beyond the least. */
+export async function adapterFeatures(): Promise<ReadonlySet<string>> {
+  return (await openAdapter()).adapter.features;
+}
+
 /** dawn.node must not lose them while a device lives. */
 const kept: unknown[] = [];

@@ -1,0 +1,41 @@
+import type { MatrixUnit } from "./variants.js";
+
+/** What is not among the types of WebGPU yet: the proposal "Subgroup Matrix", and Chromium's experiment with it. */
+interface Config {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+const FINAL = "subgroup-matrix";
+const EXPERIMENTAL = "chromium-experimental-subgroup-matrix";
+
+/** The feature by the name under which the adapter has it, if it does; WebGPU's types have neither name yet. */
+export function matrixFeature(features: ReadonlySet<string>): GPUFeatureName | undefined {
+  return [FINAL, EXPERIMENTAL].find((name) => features.has(name)) as GPUFeatureName | undefined;
+}
+
+/**
+ * The unit to compute products of f32 with; one that takes f16 only if products may be rounded so (`half`). Its sizes must divide the
+ * parts of kernels/matmul/matmul_matrix.wgsl, 32 × 32 and 16 deep, and subgroups must all have the same size.
+ */
+export function matrixUnitOf(
+  info: GPUAdapterInfo,
+  features: ReadonlySet<string>,
+  half: boolean,
+): MatrixUnit | undefined {
+  const lanes = info.subgroupMaxSize;
+  if (matrixFeature(features) === undefined || info.subgroupMinSize !== lanes || lanes > 64) return undefined;
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly Config[] };
+  const fitting = subgroupMatrixConfigs.filter(
+    ({ resultComponentType, M, N, K }) => resultComponentType === "f32" && 32 % M === 0 && 32 % N === 0 && 16 % K === 0,
+  );
+  const found =
+    fitting.find(({ componentType }) => componentType === "f32") ??
+    (half ? fitting.find(({ componentType }) => componentType === "f16") : undefined);
+  if (found === undefined) return undefined;
+  const { M: m, N: n, K: k, componentType } = found;
+  return { m, n, k, half: componentType === "f16", lanes, unprefixed: features.has(FINAL) };
+}

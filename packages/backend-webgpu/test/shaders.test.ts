@@ -1,0 +1,44 @@
+/// <reference path="../src/wgsl.d.ts" />
+import { expect, it } from "vitest";
+import matrixKernel from "../../../kernels/matmul/matmul_matrix.wgsl";
+import { specialise } from "../src/specialise.js";
+
+/** Dawn's adapter that computes nothing: it checks shaders, needs no driver, and has all features. */
+async function nullDevice(features: readonly string[]): Promise<GPUDevice | undefined> {
+  const { create } = await import("webgpu").catch(() => ({ create: undefined }));
+  if (!create) return undefined;
+  const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
+  kept.push(gpu);
+  const adapter = await gpu.requestAdapter();
+  return adapter?.requestDevice({ requiredFeatures: features as GPUFeatureName[] });
+}
+
+/** dawn.node must not lose them while a device lives. */
+const kept: unknown[] = [];
+
+const device = await nullDevice(["chromium-experimental-subgroup-matrix", "shader-f16", "subgroups"]);
+
+// No adapter with matrix units was at hand: that WGSL is valid is all that is known of their use. What is around it is checked with
+// units of plain loops (conformance.test.ts).
+it.skipIf(device === undefined)(
+  `products on matrix units: the WGSL is valid for f32 and f16, all layouts${device ? "" : ", not checked here: npm's webgpu is missing"}`,
+  async () => {
+    const units = [
+      { UNIT_M: 8, UNIT_N: 8, UNIT_K: 8, SUBGROUP: 32, flags: [] },
+      { UNIT_M: 16, UNIT_N: 16, UNIT_K: 16, SUBGROUP: 32, flags: ["HALF"] },
+      { UNIT_M: 8, UNIT_N: 16, UNIT_K: 16, SUBGROUP: 16, flags: ["HALF"] },
+    ];
+    const layouts = [[], ["TRANSPOSE_A"], ["TRANSPOSE_B"], ["A_BF16", "B_BF16"], ["TRANSPOSE_B", "B_BF16"]];
+    for (const { flags, ...constants } of units) {
+      for (const layout of layouts) {
+        const code = specialise({ kernel: matrixKernel, flags: [...flags, ...layout], constants });
+        device!.pushErrorScope("validation");
+        const { messages } = await device!.createShaderModule({ code }).getCompilationInfo();
+        expect([
+          await device!.popErrorScope(),
+          messages.map(({ message, lineNum }) => `${lineNum}: ${message}`),
+        ]).toEqual([null, []]);
+      }
+    }
+  },
+);
