@@ -1,7 +1,12 @@
-/// <reference path="../src/wgsl.d.ts" />
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import matrixKernel from "../../../kernels/matmul/matmul_matrix.wgsl";
-import { specialise } from "../src/specialise.js";
+import { compileWgsl } from "../bundler/wgsl.mjs";
+import { type KernelSource, specialise } from "../src/specialise.js";
+
+function kernel(path: string): KernelSource {
+  const { module } = compileWgsl(fileURLToPath(new URL(`../../../kernels/${path}`, import.meta.url)));
+  return JSON.parse(module.replace(/^export default /, "").replace(/;\n$/, "")) as KernelSource;
+}
 
 /** Dawn's adapter that computes nothing: it checks shaders, needs no driver, and has all features. */
 async function nullDevice(features: readonly string[]): Promise<GPUDevice | undefined> {
@@ -23,6 +28,7 @@ const device = await nullDevice(["chromium-experimental-subgroup-matrix", "shade
 it.skipIf(device === undefined)(
   `products on matrix units: the WGSL is valid for f32 and f16, all layouts${device ? "" : ", not checked here: npm's webgpu is missing"}`,
   async () => {
+    const matrixKernel = kernel("matmul/matmul_matrix.wgsl");
     const units = [
       { UNIT_M: 8, UNIT_N: 8, UNIT_K: 8, SUBGROUP: 32, flags: [] },
       { UNIT_M: 16, UNIT_N: 16, UNIT_K: 16, SUBGROUP: 32, flags: ["HALF"] },
