@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "executor.h"
+#include "streams.h"
 
 #define SLAYER_API extern "C" __attribute__((visibility("default"))) int
 
@@ -40,7 +41,9 @@ long allocations = 0;
 
 using Work = std::function<void()>;
 
-struct Stream {
+}  // namespace
+
+struct slayer::host::Stream {
   std::deque<Work> queue;
   uint64_t queued = 0;
   uint64_t done = 0;
@@ -63,6 +66,8 @@ struct Stream {
     }
   }
 };
+
+namespace {
 
 struct Event {
   Stream* stream = nullptr;
@@ -97,6 +102,11 @@ void drain_all() {
 }
 
 }  // namespace
+
+void slayer::host::push(Stream* stream, Work work) {
+  const std::lock_guard lock(mutex);
+  of(stream).push(std::move(work));
+}
 
 SLAYER_API cuInit(unsigned) { return setting("devices", 1) > 0 ? 0 : kNoDevice; }
 SLAYER_API cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("version", 13000)), 0; }

@@ -38,6 +38,8 @@ SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
 for part in conformance kernels step; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
 # A batch that fills the device better, with less kept.
 "$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
+# Each product in the way that was measured to be the fastest; cuBLASLt is one where it is installed.
+"$node" "$main" --out "$out/tuned" --parts kernels,step --tune "$@" || status=$?
 # Hopper's own products are taken on request only: the same checks and times with them, apart.
 if [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; then
   echo "== with SLAYER_CUDA_WGMMA=1"

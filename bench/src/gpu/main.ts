@@ -11,7 +11,7 @@ import { conformance } from "@slayer/backend-conformance";
 import { createCudaBackend } from "@slayer/backend-cuda";
 import { createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
-import { type Backend, fusedOps } from "@slayer/tensor";
+import { type Backend, fusedOps, type TuningStore } from "@slayer/tensor";
 import { slug } from "../../machine.mjs";
 import { type DevicePeaks, peaksOf } from "./device-peaks.js";
 import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
@@ -25,6 +25,7 @@ const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
   --recompute     in the training step, compute blocks again instead of keeping what they hold
+  --tune          cuda: measure the ways to compute each product first, cuBLASLt's among them where it is installed, and take the fastest
   --out FOLDER    also write the results into FOLDER as DEVICE.json, beside the parts that are in it`;
 
 const { values: options } = parseArgs({
@@ -34,6 +35,7 @@ const { values: options } = parseArgs({
     size: { type: "string", default: "large" },
     batch: { type: "string", default: "1" },
     recompute: { type: "boolean", default: false },
+    tune: { type: "boolean", default: false },
     out: { type: "string" },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -67,6 +69,10 @@ async function main(): Promise<number> {
       if (!found.falls) failed++;
       result[part] = found;
     } else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
+    if (options.tune) {
+      result.products = chosen;
+      for (const [product, variant] of Object.entries(chosen)) console.log(`${product.padEnd(44)} ${variant}`);
+    }
     console.log(`(${((performance.now() - start) / 1000).toFixed(1)} s)`);
     // After each part, so that what was found is there if a later one fails.
     if (options.out !== undefined)
@@ -79,8 +85,17 @@ async function main(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
+/** What was measured, for this process and its results. */
+let chosen: Record<string, string> = {};
+const tuning: TuningStore = {
+  load: async () => undefined,
+  save: async (_, text) => {
+    chosen = JSON.parse(text) as Record<string, string>;
+  },
+};
+
 async function open(name: string): Promise<Backend> {
-  if (name === "cuda") return createCudaBackend();
+  if (name === "cuda") return createCudaBackend(options.tune ? { tuning } : {});
   if (name === "webgpu") return createWebgpuBackend();
   throw new Error(`--backend: there is no '${name}'\n\n${USAGE}`);
 }

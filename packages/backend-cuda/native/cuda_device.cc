@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <utility>
 
+#include "blas.h"
 #include "device.h"
 #include "driver.h"
 #include "graph_plan.h"
@@ -81,6 +83,11 @@ class CudaDevice final : public Device {
   std::string name() const override { return name_; }
   size_t total_bytes() const override { return total_; }
   Limits limits() const override { return limits_; }
+  std::string build() const override {
+    int version = 0;
+    driver().cuDriverGetVersion(&version);
+    return "driver " + std::to_string(version) + ", kernels " + modules_.digest();
+  }
 
   void enter_thread() override { check(driver().cuCtxSetCurrent(context_), "entering the GPU's context"); }
 
@@ -111,7 +118,9 @@ class CudaDevice final : public Device {
     auto plan = std::make_unique<GraphPlan>();
     plan->launches = std::move(launches);
     plan->fault = fault;
-    for (const Launch& each : plan->launches) modules_.find(each.kernel, each.shared_bytes);
+    for (const Launch& each : plan->launches) {
+      if (each.kernel != kLibraryProduct) modules_.find(each.kernel, each.shared_bytes);
+    }
     // The runner's stream may be at work: what is captured goes through one of its own.
     CUstream capture = nullptr;
     check(driver().cuStreamCreate(&capture, kNonBlockingStream), "creating a stream");
@@ -191,6 +200,12 @@ class CudaDevice final : public Device {
   }
 
   CUresult launch(const Launch& launch, CUstream stream) {
+    if (launch.kernel == kLibraryProduct) {
+      LibraryProduct product;
+      std::memcpy(&product, launch.args.data(), sizeof product);
+      multiply_with_blas(product, stream);
+      return kSuccess;
+    }
     void* arguments[] = {const_cast<std::byte*>(launch.args.data())};
     return driver().cuLaunchKernel(modules_.find(launch.kernel, launch.shared_bytes), launch.grid.x, launch.grid.y, launch.grid.z,
                                    launch.block.x, launch.block.y, launch.block.z, static_cast<unsigned>(launch.shared_bytes), stream,
@@ -206,10 +221,16 @@ class CudaDevice final : public Device {
     CUgraph graph = nullptr;
     CUresult launched = kSuccess;
     size_t i = from;
-    while (i < to && (launched = launch(plan.launches[i], stream)) == kSuccess) i++;
+    std::exception_ptr refused;
+    try {
+      while (i < to && (launched = launch(plan.launches[i], stream)) == kSuccess) i++;
+    } catch (...) {
+      refused = std::current_exception();
+    }
     // The capture ends first: nothing else may be asked of the driver before.
     const CUresult ended = driver().cuStreamEndCapture(stream, &graph);
-    if (graph != nullptr && (launched != kSuccess || ended != kSuccess)) driver().cuGraphDestroy(graph);
+    if (graph != nullptr && (refused || launched != kSuccess || ended != kSuccess)) driver().cuGraphDestroy(graph);
+    if (refused) std::rethrow_exception(refused);
     if (launched != kSuccess) check_launch(launched, plan.launches[i]);
     check(ended, "capturing a graph");
     CUgraphExec executable = nullptr;

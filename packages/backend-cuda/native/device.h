@@ -31,6 +31,8 @@ class Device {
   virtual std::string name() const = 0;
   virtual size_t total_bytes() const = 0;
   virtual Limits limits() const = 0;
+  // What times depend on beside the device: versions of driver and kernels, in a line.
+  virtual std::string build() const = 0;
 
   // Zeroed, aligned to at least 256 bytes.
   virtual uint64_t allocate(size_t bytes) = 0;

@@ -15,6 +15,7 @@ struct Limits {
   size_t shared_bytes = 0;
   int multiprocessors = 1;
   bool warpgroups = false;  // whether Hopper's products may be used
+  bool blas = false;        // whether cuBLASLt's may
 };
 
 struct Extent {

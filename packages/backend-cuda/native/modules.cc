@@ -1,6 +1,7 @@
 #include "modules.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -37,15 +38,20 @@ void Modules::load(const std::string& folder, const std::string& device) {
                                         "; in a clone of the repository run `pnpm build:kernels` (it needs nvcc)");
   }
   std::sort(files.begin(), files.end());
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   for (const auto& file : files) {
     std::ifstream stream(file, std::ios::binary);
     const std::string image{std::istreambuf_iterator<char>(stream), {}};
     if (!stream || image.empty()) throw DeviceError("no-kernels", "cannot read " + file.string());
+    for (const char byte : image) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
     CUmodule module = nullptr;
     const CUresult result = driver().cuModuleLoadData(&module, image.data());
     if (result != kSuccess) throw unloadable(result, file.filename().string(), device);
     modules_.push_back(module);
   }
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  digest_ = text;
 }
 
 void Modules::unload() {

@@ -21,11 +21,14 @@ class Modules {
   // Throws a DeviceError if there is none, or none that this device can run.
   void load(const std::string& folder, const std::string& device);
   void unload();
+  // Differs, in all likelihood, for other files.
+  const std::string& digest() const { return digest_; }
 
   // With room for that much dynamic shared memory. Throws a DeviceError if there is no such kernel.
   CUfunction find(const std::string& kernel, size_t shared_bytes);
 
  private:
+  std::string digest_;
   std::vector<CUmodule> modules_;
   std::map<std::string, CUfunction> functions_;
   std::set<CUfunction> loaded_;

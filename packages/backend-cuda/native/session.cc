@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "blas.h"
 #include "lower/lowering.h"
 #include "native_buffer.h"
 
@@ -12,6 +13,7 @@ namespace slayer::cuda {
 Napi::Function Session::define(Napi::Env env) {
   return DefineClass(env, "Session",
                      {InstanceMethod<&Session::describe>("describe"), InstanceMethod<&Session::supports>("supports"),
+                      InstanceMethod<&Session::products>("products"), InstanceMethod<&Session::prefer>("prefer"),
                       InstanceMethod<&Session::prepare>("prepare"), InstanceMethod<&Session::run>("run"),
                       InstanceMethod<&Session::write>("write"), InstanceMethod<&Session::read>("read"),
                       InstanceMethod<&Session::cancel>("cancel"), InstanceMethod<&Session::close>("close")});
@@ -31,19 +33,64 @@ Napi::Value Session::describe(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(info.Env());
   result.Set("name", device_->name());
   result.Set("totalBytes", static_cast<double>(device_->total_bytes()));
+  result.Set("build", device_->build());
   return result;
 }
 
 Napi::Value Session::supports(const Napi::CallbackInfo& info) {
   std::string why;
   try {
-    Lowering(device_->limits(), 0, nullptr).lower(read_call(info[0].As<Napi::Object>(), {}));
+    Lowering(limits(), choices_, 0, nullptr).lower(read_call(info[0].As<Napi::Object>(), {}));
   } catch (const Unsupported& error) {
     why = error.what();
   } catch (const Napi::Error& error) {
     why = error.Message();
   }
   return Napi::String::New(info.Env(), why);
+}
+
+// The library is loaded only if somebody has measured it, or is about to.
+Limits Session::limits() const {
+  Limits limits = device_->limits();
+  for (const auto& [name, variant] : choices_) limits.blas = limits.blas || (variant == kLibraryProduct && has_blas());
+  return limits;
+}
+
+Napi::Value Session::products(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Choices none;
+  Limits all = device_->limits();
+  all.blas = has_blas();
+  Lowering lowering(all, none, 0, nullptr);
+  const auto steps = info[0].As<Napi::Array>();
+  for (uint32_t i = 0; i < steps.Length(); i++) {
+    const Napi::HandleScope scope(env);
+    try {
+      lowering.lower(read_call(steps.Get(i).As<Napi::Object>(), {}));
+    } catch (const Unsupported&) {  // prepare says so
+    } catch (const Napi::Error&) {
+    }
+  }
+  auto result = Napi::Array::New(env);
+  for (const Product& product : lowering.products()) {
+    auto item = Napi::Object::New(env);
+    item.Set("name", product.name);
+    item.Set("m", static_cast<double>(product.m));
+    item.Set("n", static_cast<double>(product.n));
+    item.Set("k", static_cast<double>(product.k));
+    item.Set("transposeA", product.transpose_a);
+    item.Set("transposeB", product.transpose_b);
+    item.Set("f32", product.f32);
+    auto variants = Napi::Array::New(env);
+    for (const std::string& variant : product.variants) variants.Set(variants.Length(), variant);
+    item.Set("variants", variants);
+    result.Set(result.Length(), item);
+  }
+  return result;
+}
+
+void Session::prefer(const Napi::CallbackInfo& info) {
+  choices_[info[0].As<Napi::String>()] = info[1].As<Napi::String>().Utf8Value();
 }
 
 Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
@@ -54,7 +101,7 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
     plan->blocks.push_back(NativeBuffer::Unwrap(buffers.Get(i).As<Napi::Object>())->block());
   }
   std::vector<Call> calls;
-  Lowering measured(device_->limits(), 0, nullptr);
+  Lowering measured(limits(), choices_, 0, nullptr);
   read_calls(info[0].As<Napi::Array>(), plan->blocks, [&](uint32_t, Call call) {
     measured.lower(call);
     plan->ops.push_back(call.op);
@@ -68,7 +115,7 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
       throw DeviceError(error.code(), std::string("workspace of the plan (panels of logits, partial sums): ") + error.what());
     }
     plan->fault = std::make_unique<DeviceBlock>(device_, sizeof(Fault));
-    Lowering lowering(device_->limits(), plan->workspace->at, static_cast<Fault*>(plan->fault->address()));
+    Lowering lowering(limits(), choices_, plan->workspace->at, static_cast<Fault*>(plan->fault->address()));
     for (const Call& call : calls) lowering.lower(call);
     plan->prepared = device_->prepare(lowering.launches(), plan->fault->at);
   } catch (const DeviceError& error) {

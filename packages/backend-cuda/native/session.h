@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "../../../native/jobs.h"
+#include "lower/lowering.h"
 #include "plan.h"
 
 namespace slayer::cuda {
@@ -26,10 +27,14 @@ class Session : public Napi::ObjectWrap<Session> {
  private:
   using Executable = Napi::External<std::shared_ptr<BoundPlan>>;
 
-  // describe(): {name, totalBytes}
+  // describe(): {name, totalBytes, build}; build names the driver and the compiled kernels.
   Napi::Value describe(const Napi::CallbackInfo& info);
   // supports(step): "" or why there is no kernel for it.
   Napi::Value supports(const Napi::CallbackInfo& info);
+  // products(steps): [{name, m, n, k, transposeA, transposeB, f32, variants}], those for which there is a choice.
+  Napi::Value products(const Napi::CallbackInfo& info);
+  // prefer(name, variant): for what is prepared later.
+  void prefer(const Napi::CallbackInfo& info);
   // prepare(steps, buffers): executable; see native/read_plan.h.
   Napi::Value prepare(const Napi::CallbackInfo& info);
   // run(executable, done), write(buffer, offset, bytes, done), read(buffer, offset, bytes, done): id; see native/jobs.h.
@@ -41,9 +46,11 @@ class Session : public Napi::ObjectWrap<Session> {
   // close(): joins the thread. Jobs that have not been reported never are.
   void close(const Napi::CallbackInfo& info);
 
+  Limits limits() const;
   Napi::Value copy(const Napi::CallbackInfo& info, bool to_device);
 
   std::shared_ptr<Device> device_;
+  Choices choices_;
   std::optional<Jobs> jobs_;
 };
 

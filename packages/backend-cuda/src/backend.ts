@@ -10,6 +10,7 @@ import {
 import { attempt, failure } from "./errors.js";
 import { type Done, loadAddon, type NativeBuffer, type NativeExecutable } from "./native.js";
 import { type CudaOptions, deviceFrom } from "./options.js";
+import { Tuner } from "./tuner.js";
 
 class CudaBuffer implements Buffer {
   readonly bytes: number;
@@ -72,7 +73,14 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
     return ended;
   };
 
-  return {
+  const tuner = options.tuning && (await Tuner.open(session, options.tuning));
+  const prepare: Backend["prepare"] = async (plan, bindings): Promise<CudaExecutable> => {
+    checkOpen();
+    const { steps, buffers: used } = flattenPlan(plan, bindings, "cuda");
+    return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
+  };
+
+  const backend: Backend = {
     name: "cuda",
     capabilities: {
       device: deviceName,
@@ -117,10 +125,10 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       return into;
     },
 
-    async prepare(plan, bindings): Promise<CudaExecutable> {
+    async prepare(plan, bindings) {
       checkOpen();
-      const { steps, buffers: used } = flattenPlan(plan, bindings, "cuda");
-      return { plan, native: attempt(() => session.prepare(steps, used.map(own))) };
+      await tuner?.learn(plan, { ...backend, prepare });
+      return prepare(plan, bindings);
     },
     run: (executable, signal) => finished((done) => session.run((executable as CudaExecutable).native, done), signal),
     async close() {
@@ -133,6 +141,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       buffers.clear();
     },
   };
+  return backend;
 }
 
 const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;

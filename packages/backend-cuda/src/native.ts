@@ -16,6 +16,18 @@ export interface NativeBuffer {
   free(): void;
 }
 
+export interface NativeProduct {
+  /** Of its class: products alike enough that what is best for one is for all. */
+  readonly name: string;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly f32: boolean;
+  readonly variants: readonly string[];
+}
+
 declare const executable: unique symbol;
 export interface NativeExecutable {
   readonly [executable]: true;
@@ -24,9 +36,13 @@ export interface NativeExecutable {
 export type Done = (outcome: "done" | "cancelled" | "failed", message: string, code: string) => void;
 
 export interface NativeSession {
-  describe(): { readonly name: string; readonly totalBytes: number };
+  describe(): { readonly name: string; readonly totalBytes: number; readonly build: string };
   /** "", or in words why there is no kernel. */
   supports(kernel: Kernel): string;
+  /** The products among these steps that can be computed in several ways. */
+  products(steps: readonly Kernel[]): readonly NativeProduct[];
+  /** Which way to take for products of this name, in what is prepared later. */
+  prefer(product: string, variant: string): void;
   prepare(steps: readonly FlatStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
   /** Each queues a job and returns its number; `done` is called from the event loop when it has ended. */
   run(what: NativeExecutable, done: Done): number;

@@ -1,8 +1,10 @@
-import { BackendError } from "@slayer/tensor";
+import { BackendError, type TuningStore } from "@slayer/tensor";
 
 export interface CudaOptions {
   /** Number of the GPU, as the driver counts them. Default 0. */
   readonly device?: number;
+  /** Where to keep which way to compute a matrix product was the fastest: with it, `prepare` measures those it has not seen. */
+  readonly tuning?: TuningStore;
 }
 
 /** Throws a BackendError if what was asked for is no number of a device. */

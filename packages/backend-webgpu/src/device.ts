@@ -1,7 +1,7 @@
+import type { TuningStore } from "@slayer/tensor";
 import { AdapterMissingError } from "./errors.js";
 import type { DeviceTraits } from "./lowering.js";
 import { matrixFeature, matrixUnitOf } from "./matrix-unit.js";
-import type { TuningStore } from "./tuner.js";
 import { candidates, possible, type Variant } from "./variants.js";
 
 export interface WebgpuOptions {

@@ -3,5 +3,4 @@ export type { WebgpuOptions } from "./device.js";
 export { AdapterMissingError } from "./errors.js";
 export { DeviceLostError } from "@slayer/tensor";
 export type { KernelTime } from "./profile.js";
-export type { TuningStore } from "./tuner.js";
 export { measureWebgpuPeaks, type WebgpuPeaks } from "./peaks.js";

@@ -1,4 +1,4 @@
-import { type Bindings, encode, Graph, makePlan, matmul, type Operand, type Plan } from "@slayer/tensor";
+import { type Bindings, encode, Graph, makePlan, matmul, type Operand, type Plan, type TuningStore } from "@slayer/tensor";
 import matmulKernel from "../../../kernels/matmul/matmul.wgsl";
 import matrixKernel from "../../../kernels/matmul/matmul_matrix.wgsl";
 import packKernel from "../../../kernels/matmul/matmul_pack.wgsl";
@@ -13,12 +13,6 @@ import { exactOperands, isProduct } from "./product-check.js";
 import { submit } from "./submit.js";
 import { workDone } from "./wait.js";
 import { candidates, classOf, type ProductShape, typical, type Variant, variants } from "./variants.js";
-
-/** Where what was measured is kept from one process to the next. The text is JSON; what is not understood is measured again. */
-export interface TuningStore {
-  load(key: string): Promise<string | undefined>;
-  save(key: string, text: string): Promise<void>;
-}
 
 /** Products in one measurement: enough that starting them does not count. */
 const PRODUCTS = 4;

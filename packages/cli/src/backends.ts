@@ -29,7 +29,7 @@ export const backendNames: readonly string[] = ["auto", ...backends.map(({ name 
 
 async function openCuda(device: number): Promise<Backend> {
   try {
-    return await createCudaBackend({ device });
+    return await createCudaBackend({ device, tuning: diskTuning("cuda", process.env) });
   } catch (error) {
     throw error instanceof CudaUnavailableError ? new UserError(error.message) : error;
   }
@@ -39,7 +39,7 @@ async function openWebgpu(device: number, named: boolean): Promise<Backend> {
   if (device !== 0) throw new UserError(`the webgpu backend has one device, 0; got --device ${device}`);
   if (!named && !mayHaveGpu()) throw new NoDeviceError("this machine has no GPU that the system knows of");
   try {
-    return await createWebgpuBackend({ software: named, tuning: diskTuning(process.env) });
+    return await createWebgpuBackend({ software: named, tuning: diskTuning("webgpu", process.env) });
   } catch (error) {
     throw error instanceof AdapterMissingError ? new NoDeviceError(error.message) : error;
   }

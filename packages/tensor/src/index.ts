@@ -55,3 +55,4 @@ export { quantize, type QuantizedFormat, quantizedTypes } from "./quantized.js";
 export { createReferenceBackend, type ReferenceOptions } from "./reference.js";
 export { byteLength, formatType, ShapeError, size, type Shape, type TensorType } from "./shape.js";
 export { Store } from "./store.js";
+export type { TuningStore } from "./tuning.js";

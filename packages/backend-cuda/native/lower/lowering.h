@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -21,17 +22,30 @@ class Unsupported : public std::runtime_error {
 
 constexpr uint32_t kThreads = 256;
 
+// A product that can be computed in several ways.
+struct Product {
+  std::string name;  // of its class: products alike enough that what is best for one is for all
+  int64_t m, n, k;
+  bool transpose_a, transpose_b, f32;
+  std::vector<std::string> variants;  // the first is taken where nobody has measured
+};
+
+// What was measured to be best, by the product's name.
+using Choices = std::map<std::string, std::string>;
+
 // Collects the launches of a plan's steps. Workspace is memory that lives for one step; all steps share one piece.
 class Lowering {
  public:
   // A pass with workspace_base 0 finds out how much workspace is needed; the launches of such a pass must not be run.
-  Lowering(const Limits& limits, uint64_t workspace_base, Fault* fault)
-      : limits_(limits), workspace_base_(workspace_base), fault_(fault) {}
+  Lowering(const Limits& limits, const Choices& choices, uint64_t workspace_base, Fault* fault)
+      : limits_(limits), choices_(choices), workspace_base_(workspace_base), fault_(fault) {}
 
   // Appends the launches of one step. Throws Unsupported.
   void lower(const Call& call);
 
   const std::vector<Launch>& launches() const { return launches_; }
+  // Those of its steps so far for which there was a choice.
+  const std::vector<Product>& products() const { return products_; }
   size_t workspace_bytes() const { return workspace_bytes_; }
 
   // For the functions of the table.
@@ -53,12 +67,15 @@ class Lowering {
     workspace_bytes_ = std::max(workspace_bytes_, workspace_used_);
     return reinterpret_cast<T*>(at);
   }
+  std::string choose(Product product);
   const Limits& limits() const { return limits_; }
   Fault* fault() const { return fault_; }
   int32_t step() const { return static_cast<int32_t>(step_); }
 
  private:
   Limits limits_;
+  const Choices& choices_;
+  std::vector<Product> products_;
   uint64_t workspace_base_;
   Fault* fault_;
   std::vector<Launch> launches_;

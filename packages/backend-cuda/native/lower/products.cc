@@ -1,4 +1,7 @@
 // Matrix products, and the LM head's loss that is made of them.
+#include <cmath>
+
+#include "../blas.h"
 #include "lowering.h"
 
 namespace slayer::cuda {
@@ -18,6 +21,24 @@ constexpr int64_t kPanelBytes = int64_t{128} << 20;
 // The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
 bool takes_wide(const Limits& limits, int64_t m, int64_t n) {
   return limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
+}
+
+// Ways to compute a product on the tensor cores, the one to take unmeasured first.
+std::vector<std::string> variants_for(const Limits& limits, int64_t m, int64_t n, bool nt) {
+  std::vector<std::string> variants;
+  const bool wide = takes_wide(limits, m, n);
+  if (wide && nt && limits.warpgroups && limits.shared_bytes >= kGroupBytes) variants.push_back("wgmma");
+  if (wide) variants.push_back("wide");
+  variants.push_back("narrow");
+  if (limits.blas) variants.push_back(kLibraryProduct);
+  return variants;
+}
+
+// Extents are taken alike up to the nearest power of two, and beyond 8192 each.
+std::string class_of(int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b, bool f32) {
+  const auto rounded = [](int64_t extent) { return std::to_string(int64_t{1} << std::min(13L, std::lround(std::log2(extent)))); };
+  return std::string(transpose_a ? "T" : "N") + (transpose_b ? "T " : "N ") + rounded(m) + "×" + rounded(n) + "×" + rounded(k) +
+         (f32 ? " f32" : " bf16");
 }
 
 bool aligned(const void* p) { return reinterpret_cast<uint64_t>(p) % 16 == 0; }
@@ -41,16 +62,22 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
                                aligned(a.data) && aligned(b.data) && aligned(c) && aligned(addend);
   if (on_tensor_cores) {
     const Limits& limits = lowering.limits();
-    const bool wide = takes_wide(limits, m, n);
-    if (wide && limits.warpgroups && !a.transposed && b.transposed && limits.shared_bytes >= kGroupBytes) {
-      lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, kWideTile))}, {256}, args,
-                      kGroupBytes);
-      return;
+    const bool f32 = c_type == DType::f32;
+    const std::string variant = lowering.choose({class_of(m, n, k, a.transposed, b.transposed, f32), m, n, k, a.transposed, b.transposed, f32,
+                                                 variants_for(limits, m, n, !a.transposed && b.transposed)});
+    const auto blocks = [&](int64_t columns) { return Extent{static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}; };
+    if (variant == kLibraryProduct) {
+      const LibraryProduct product{a.data, b.data, addend, c, lowering.workspace<std::byte>(kLibraryWorkspace), args.m, args.n, args.k,
+                                   a.transposed, b.transposed, f32};
+      lowering.launch(kLibraryProduct, {}, {}, product);
+    } else if (variant == "wgmma") {
+      lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), blocks(kWideTile), {256}, args, kGroupBytes);
+    } else {
+      const int64_t columns = variant == "wide" ? kWideTile : kTile;
+      const std::string layout = std::string(columns == kWideTile ? "matmul_mma_wide_" : "matmul_mma_") + (a.transposed ? "t" : "n") +
+                                 (b.transposed ? "t" : "n");
+      lowering.launch(kernel_for(layout.c_str(), {c_type}), blocks(columns), {256}, args, mma_bytes(columns));
     }
-    const std::string layout = std::string(wide ? "matmul_mma_wide_" : "matmul_mma_") + (a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
-    const int64_t columns = wide ? kWideTile : kTile;
-    lowering.launch(kernel_for(layout.c_str(), {c_type}), {static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}, {256}, args,
-                    mma_bytes(columns));
     return;
   }
   args.a_row = a.transposed ? 1 : k;

@@ -52,4 +52,13 @@ void Lowering::lower(const Call& call) {
   throw Unsupported("there is no CUDA kernel for it");
 }
 
+std::string Lowering::choose(Product product) {
+  const auto found = choices_.find(product.name);
+  const auto& variants = product.variants;
+  const bool known = found != choices_.end() && std::find(variants.begin(), variants.end(), found->second) != variants.end();
+  const std::string variant = known ? found->second : variants.front();
+  if (variants.size() > 1) products_.push_back(std::move(product));
+  return variant;
+}
+
 }  // namespace slayer::cuda

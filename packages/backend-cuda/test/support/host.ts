@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const driver = fileURLToPath(new URL("../../build/Release/libcuda_host.so", import.meta.url));
+/** Its file; cuBLASLt's entry points are in it too. */
+export const driver: string = fileURLToPath(new URL("../../build/Release/libcuda_host.so", import.meta.url));
 
 /** Why the kernels cannot be run on the host here, or undefined if they can. */
 export const missing: string | undefined = existsSync(driver)
