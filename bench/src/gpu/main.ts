@@ -41,6 +41,15 @@ const { values: options } = parseArgs({
   },
 });
 
+/** What was measured, for this process and its results. */
+let chosen: Record<string, string> = {};
+const tuning: TuningStore = {
+  load: async () => undefined,
+  save: async (_, text) => {
+    chosen = JSON.parse(text) as Record<string, string>;
+  },
+};
+
 if (options.help) console.log(USAGE);
 else process.exitCode = await main();
 
@@ -84,15 +93,6 @@ async function main(): Promise<number> {
   await backend.close();
   return failed === 0 ? 0 : 1;
 }
-
-/** What was measured, for this process and its results. */
-let chosen: Record<string, string> = {};
-const tuning: TuningStore = {
-  load: async () => undefined,
-  save: async (_, text) => {
-    chosen = JSON.parse(text) as Record<string, string>;
-  },
-};
 
 async function open(name: string): Promise<Backend> {
   if (name === "cuda") return createCudaBackend(options.tune ? { tuning } : {});

@@ -1,4 +1,13 @@
-import { type Bindings, encode, Graph, makePlan, matmul, type Operand, type Plan, type TuningStore } from "@slayer/tensor";
+import {
+  type Bindings,
+  encode,
+  Graph,
+  makePlan,
+  matmul,
+  type Operand,
+  type Plan,
+  type TuningStore,
+} from "@slayer/tensor";
 import matmulKernel from "../../../kernels/matmul/matmul.wgsl";
 import matrixKernel from "../../../kernels/matmul/matmul_matrix.wgsl";
 import packKernel from "../../../kernels/matmul/matmul_pack.wgsl";
