@@ -24,7 +24,8 @@ var<workgroup> weights: array<f32, WORKGROUP>;
 var<workgroup> parts: array<value, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, thread: Thread) {
+  let l = thread.local;
   let head = w.x;
   let i = w.y;
   let sequence = w.z;
@@ -58,12 +59,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       }
       score = total(products);
     }
-    let largest = max(m, workgroup_max(score, l));
+    let largest = max(m, workgroup_max(score, thread));
     let weight = select(0.0, exp(score - largest), seen);
     weights[l] = weight;
     let shrink = exp(m - largest);
     m = largest;
-    sum = sum * shrink + workgroup_sum(weight, l);
+    sum = sum * shrink + workgroup_sum(weight, thread);
     out *= shrink;
     if (slice < slices) {
       for (var j = slice; j < min(WORKGROUP, position + 1 - first); j += slices) {

@@ -9,7 +9,8 @@ struct Params { count: u32, columns: u32, from_row: u32, rows: u32 }
 #include "../webgpu/reduce.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   let position = w.y * n.x + w.x;
   if (position >= p.count) {
     return;
@@ -21,7 +22,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
       earlier = 1.0;
     }
   }
-  if (workgroup_max(earlier, l) > 0.0 || u32(id) - p.from_row >= p.rows) {
+  if (workgroup_max(earlier, thread) > 0.0 || u32(id) - p.from_row >= p.rows) {
     return;
   }
   let row = (u32(id) - p.from_row) * p.columns;

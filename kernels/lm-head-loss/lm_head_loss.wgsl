@@ -15,7 +15,8 @@ const LOWEST = -3.0e38;
 const IGNORE = -100i;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   let row = w.y * n.x + w.x;
   if (row >= p.rows) {
     return;
@@ -29,12 +30,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   for (var j = l; j < p.columns; j += WORKGROUP) {
     largest = max(largest, logits[first + j]);
   }
-  largest = workgroup_max(largest, l);
+  largest = workgroup_max(largest, thread);
   var sum = 0.0;
   for (var j = l; j < p.columns; j += WORKGROUP) {
     sum += exp(logits[first + j] - largest);
   }
-  sum = workgroup_sum(sum, l) + state.y * exp(state.x - largest);
+  sum = workgroup_sum(sum, thread) + state.y * exp(state.x - largest);
   if (l > 0) {
     return;
   }

@@ -12,7 +12,8 @@ struct Params {
 #include "../webgpu/reduce.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   let i = w.y * n.x + w.x;
   let column = i / p.m;
   let row = i % p.m;
@@ -23,7 +24,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   for (var depth = l; depth < p.k; depth += WORKGROUP) {
     sum += element_of_a(p.a_base + row * p.lda + depth) * element_of_b(p.b_base + column * p.ldb + depth);
   }
-  let total = workgroup_sum(sum, l);
+  let total = workgroup_sum(sum, thread);
   if (l == 0) {
     let at = p.c_base + row * p.ldc + column;
     c[at] = total + select(0.0, c[at], p.accumulate == 1);

@@ -9,7 +9,8 @@ struct Params { rows: u32, columns: u32, eps: f32 }
 #include "../webgpu/reduce.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   let row = w.y * n.x + w.x;
   if (row >= p.rows) {
     return;
@@ -20,7 +21,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
     let value = x[first + j];
     squares += value * value;
   }
-  let scale = 1.0 / sqrt(workgroup_sum(squares, l) / f32(p.columns) + p.eps);
+  let scale = 1.0 / sqrt(workgroup_sum(squares, thread) / f32(p.columns) + p.eps);
   if (l == 0) {
     r[row] = scale;
   }

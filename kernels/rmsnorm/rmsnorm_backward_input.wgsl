@@ -10,7 +10,8 @@ struct Params { rows: u32, columns: u32 }
 #include "../webgpu/reduce.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   let row = w.y * n.x + w.x;
   if (row >= p.rows) {
     return;
@@ -21,7 +22,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
     product += weight[j] * dy[first + j] * x[first + j];
   }
   let scale = r[row];
-  let along = workgroup_sum(product, l) / f32(p.columns) * scale * scale;
+  let along = workgroup_sum(product, thread) / f32(p.columns) * scale * scale;
   for (var j = l; j < p.columns; j += WORKGROUP) {
     dx[first + j] = scale * (weight[j] * dy[first + j] - x[first + j] * along);
   }

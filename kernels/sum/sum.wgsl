@@ -8,7 +8,8 @@ struct Params { count: u32, first: u32 }
 #include "../webgpu/reduce.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, thread: Thread) {
+  let l = thread.local;
   var sum = 0.0;
   for (var i = w.x * WORKGROUP + l; i < p.count; i += n.x * WORKGROUP) {
     let term = x[i];
@@ -18,7 +19,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
     sum += term;
 #endif
   }
-  let total = workgroup_sum(sum, l);
+  let total = workgroup_sum(sum, thread);
   if (l == 0) {
     partial[p.first + w.x] = total;
   }

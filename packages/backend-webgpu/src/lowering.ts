@@ -175,7 +175,8 @@ export class Lowering {
         `${kernel.name} would need ${beyond} workgroups in one dimension; this device has up to ${this.device.workgroupsPerDimension}`,
       );
     }
-    const used = flags.filter((flag) => kernel.flags.includes(flag));
+    const all = this.device.subgroups ? [...flags, "SUBGROUP_REDUCE"] : flags;
+    const used = all.filter((flag) => kernel.flags.includes(flag));
     const words = ranges.map((range) => ({ ...range, bytes: Math.ceil(range.bytes / 4) * 4 }));
     this.dispatches.push({ kernel, flags: used, constants, params, ranges: words, groups });
   }

@@ -45,8 +45,11 @@ export function specialise({ kernel, flags, constants }: Specialisation): string
     else kept.push(line.replace("var<storage, read>", "var<storage, read_write>"));
   }
   if (open.length > 0) throw new Error(`${kernel.name}.wgsl: ${open.length} #if without #endif`);
-  return kept.join("\n");
+  const enables = [...new Set(kept.filter(isEnable))]; // WGSL wants them first
+  return [...enables, ...kept.filter((line) => !isEnable(line))].join("\n");
 }
+
+const isEnable = (line: string): boolean => line.startsWith("enable ");
 
 /** The part of the constants that goes to the pipeline. */
 export function overridesOf({ kernel, constants }: Specialisation): Record<string, number> {

@@ -63,6 +63,13 @@ describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances o
     expect(await failures({ products: "rows", limits: { subgroupSize } }, some)).toEqual({});
   });
 
+  // With subgroups, if the adapter has them: all other tests.
+  it("sums and maxima over a workgroup by a tree in its memory", async () => {
+    const summing = (c: Case) => /^(rmsnorm|sum|lm_head_loss |embedding_backward|attention .* offset)/.test(c.name);
+    expect(cases.filter(summing).length).toBeGreaterThan(40);
+    expect(await failures({ limits: { subgroupSize: 0 } }, summing)).toEqual({});
+  });
+
   it("some of them as on matrix units, but those of plain loops", async () => {
     const some = (c: Case) => /matmul (NT 17×33×65|TN 136×72×328|NN 17×33×65, bf16)$/.test(c.name);
     expect(await failures({ products: "emulated" }, some)).toEqual({});
