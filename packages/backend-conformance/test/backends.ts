@@ -8,23 +8,27 @@ export interface BackendUnderTest {
   readonly notSupported: readonly OpName[];
   /** What it stores in bf16: nothing, weights, or activations too. */
   readonly bf16: "none" | "weights" | "all";
+  /** Whether it rounds stochastically, which must be the same everywhere to the bit. */
+  readonly stochastic: boolean;
   /** Why it cannot be checked on this machine, if so. */
   readonly missing?: string;
 }
 
 /** Every backend of the project. A new one is a line here. */
 export const backends: Readonly<Record<string, BackendUnderTest>> = {
-  reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all" },
+  reference: { create: async () => createReferenceBackend(), notSupported: [], bf16: "all", stochastic: true },
   cpu: {
     create: () => createCpuBackend(),
     notSupported: fusedOps,
     bf16: "weights",
+    stochastic: false,
     ...(await reasonIfMissing(availableIsas)),
   },
   webgpu: {
     create: () => createWebgpuBackend(),
     notSupported: fusedOps,
     bf16: "all",
+    stochastic: false, // WGSL's division and square root need not be exact
     ...(await reasonIfMissing(async () => (await createWebgpuBackend()).close())),
   },
 };

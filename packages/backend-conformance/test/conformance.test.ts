@@ -15,7 +15,7 @@ const stores = {
   all: [undefined, "bf16 weights", "bf16"],
 } as const satisfies Record<string, readonly KernelCase["storage"][]>;
 
-describe.for(present)("$title", ({ create, notSupported, bf16, missing }) => {
+describe.for(present)("$title", ({ create, notSupported, bf16, stochastic, missing }) => {
   let backend: Backend | undefined;
   beforeAll(async () => {
     if (missing === undefined) backend = await create();
@@ -27,7 +27,9 @@ describe.for(present)("$title", ({ create, notSupported, bf16, missing }) => {
   it.skipIf(missing !== undefined).each(checked)("%s: relative error ≤ %s", async (_name, _tolerance, kernelCase) => {
     const result = await runCase(backend!, kernelCase);
     const lacking =
-      notSupported.includes(kernelCase.op) || !stores[bf16].some((storage) => storage === kernelCase.storage);
+      notSupported.includes(kernelCase.op) ||
+      (kernelCase.attrs.stochastic === true && !stochastic) ||
+      !stores[bf16].some((storage) => storage === kernelCase.storage);
     const expected = lacking ? "unsupported" : "passed";
     expect({ status: result.status, problems: "problems" in result ? result.problems : [] }).toEqual({
       status: expected,
