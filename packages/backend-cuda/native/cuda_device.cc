@@ -13,6 +13,7 @@
 #include "graph_plan.h"
 #include "health.h"
 #include "modules.h"
+#include "nvtx.h"
 
 namespace slayer::cuda {
 
@@ -115,6 +116,7 @@ class CudaDevice final : public Device {
   std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) override {
     health_.require_sound();
     enter_thread();
+    const Range range([&] { return "prepare " + std::to_string(launches.size()) + " launches"; });
     auto plan = std::make_unique<GraphPlan>();
     plan->launches = std::move(launches);
     plan->fault = fault;
@@ -138,6 +140,7 @@ class CudaDevice final : public Device {
 
   void write(uint64_t to, const void* from, size_t bytes) override {
     health_.require_sound();
+    const Range range([&] { return "write " + std::to_string(bytes) + " bytes"; });
     for (size_t done = 0; done < bytes; done += kPinnedBytes) {
       const size_t n = std::min(kPinnedBytes, bytes - done);
       Pinned& pinned = next_pinned();
@@ -150,6 +153,7 @@ class CudaDevice final : public Device {
 
   void read(void* to, uint64_t from, size_t bytes) override {
     health_.require_sound();
+    const Range range([&] { return "read " + std::to_string(bytes) + " bytes"; });
     struct Piece {
       Pinned* pinned;
       size_t at, bytes;
@@ -172,6 +176,7 @@ class CudaDevice final : public Device {
   Outcome run(Prepared& prepared, const std::atomic<bool>& cancelled, Fault& fault) override {
     health_.require_sound();
     auto& plan = static_cast<GraphPlan&>(prepared);
+    const Range range([&] { return "run " + std::to_string(plan.launches.size()) + " launches"; });
     check(driver().cuMemsetD8Async(plan.fault, 0, sizeof(Fault), stream_), "running a plan");
     const Outcome outcome = one_by_one_ ? run_one_by_one(plan, cancelled) : run_graphs(plan, cancelled);
     Pinned& pinned = next_pinned();
@@ -250,6 +255,7 @@ class CudaDevice final : public Device {
         done = launched - 1;
       }
       if (cancelled) break;
+      const Range range([&] { return plan.title(launched); });
       check(driver().cuGraphLaunch(plan.graphs[launched], stream_), plan, done, launched + 1);
       check(driver().cuEventRecord(between_[launched % 2], stream_), plan, done, launched + 1);
     }
@@ -260,6 +266,7 @@ class CudaDevice final : public Device {
   Outcome run_one_by_one(GraphPlan& plan, const std::atomic<bool>& cancelled) {
     for (const Launch& each : plan.launches) {
       if (cancelled) return Outcome::cancelled;
+      const Range range([&] { return "step " + std::to_string(each.step) + ", " + each.kernel; });
       check_launch(launch(each, stream_), each);
       check_launch(driver().cuStreamSynchronize(stream_), each);
     }

@@ -23,6 +23,13 @@ class GraphPlan final : public Prepared {
   std::vector<Launch> launches;  // for messages, and for running one by one
   uint64_t fault = 0;
 
+  // Of one graph, for profilers.
+  std::string title(size_t graph) const {
+    const size_t from = graph * kGraphLaunches;
+    const size_t to = std::min(from + kGraphLaunches, launches.size()) - 1;
+    return "graph of steps " + std::to_string(launches[from].step) + " to " + std::to_string(launches[to].step);
+  }
+
   // The launches of some of the graphs, for messages.
   std::string describe(size_t from_graph, size_t to_graph) const {
     const size_t from = std::min(from_graph * kGraphLaunches, launches.size());
