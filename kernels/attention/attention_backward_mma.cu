@@ -1,4 +1,4 @@
-// The gradient of attention_mma.cu's attention, on the tensor cores; bf16, E = 64 or 128. With p_ij = exp(q_i·k_j·scale − lse_i) and
+// The gradient of attention_mma.cu's attention, on the tensor cores; bf16, E as there. With p_ij = exp(q_i·k_j·scale − lse_i) and
 // ds_ij = p_ij (do_i·v_j − delta_i), delta from attention_delta:
 //
 //   attention_dkv_mma: dv_j = Σ_i p_ij do_i, dk_j = scale Σ_i ds_ij q_i   a block per 64 keys of a kv head, over its heads and queries
@@ -13,13 +13,13 @@ namespace slayer::cuda {
 constexpr int kBackwardThreads = 128;
 
 template <int E>
-__device__ __forceinline__ Tile<E> backward_tile(int index) {
-  return Tile<E>{shared<bf16>(2 * E * kTileRows * index)};
+__device__ __forceinline__ HeadTile<E> backward_tile(int index) {
+  return HeadTile<E>{shared<bf16>(2 * kHeadColumns<E> * kTileRows * index)};
 }
 
 // Begins to copy rows row … row + 63 of one head.
 template <int E>
-__device__ __forceinline__ void copy_rows(const Tile<E>& to, const void* data, int b, int rows, int row, int heads, int h) {
+__device__ __forceinline__ void copy_rows(const HeadTile<E>& to, const void* data, int b, int rows, int row, int heads, int h) {
   to.template copy<kTileRows, kBackwardThreads>(head_row<bf16>(data, b, rows, row, heads, h, E), static_cast<int64_t>(heads) * E,
                                                 rows - row, E);
 }
@@ -62,8 +62,8 @@ __device__ __forceinline__ void attention_dkv_mma(const Attention& args) {
   // Queries that see any of these keys, in tiles from the diagonal on, for one head of the group after the other.
   const int last_key = first + kTileRows < args.S ? first + kTileRows - 1 : args.S - 1;
   const int tiles = (queries_of(args, last_key).last - first) / kTileRows + 1;
-  const Tile<E> keys = backward_tile<E>(0);
-  const Tile<E> values = backward_tile<E>(1);
+  const HeadTile<E> keys = backward_tile<E>(0);
+  const HeadTile<E> values = backward_tile<E>(1);
   const auto queries = [](int i) { return backward_tile<E>(2 + i % 2 * 2); };
   const auto gradients = [](int i) { return backward_tile<E>(3 + i % 2 * 2); };
   const auto begin = [&](int i) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void attention_dkv_mma(const Attention& args) {
     Scores p[1], ds[1];  // transposed: keys in rows, queries in columns
     multiply_rows<E>(p, keys, row, queries(i));
     multiply_rows<E>(ds, values, row, gradients(i));
-const bool masked = !all_seen(args, query, kTileRows, first) || query + kTileRows > args.T;
+    const bool masked = !all_seen(args, query, kTileRows, first) || query + kTileRows > args.T;
     to_gradients(
         args, args.lse + statistics, args.delta + statistics, b, masked, p[0], ds[0],
         [=](int n, int k) { return query + fragment_column(n, k); }, [=](int, int k) { return first + row + fragment_row(k); });
@@ -114,8 +114,8 @@ __device__ __forceinline__ void attention_dq_mma(const Attention& args) {
   const int last = first + kTileRows < args.T ? first + kTileRows - 1 : args.T - 1;
   const int from = keys_of(args, first).first / kTileRows * kTileRows;
   const int tiles = (last - from) / kTileRows + 1;
-  const Tile<E> queries = backward_tile<E>(0);
-  const Tile<E> gradients = backward_tile<E>(1);
+  const HeadTile<E> queries = backward_tile<E>(0);
+  const HeadTile<E> gradients = backward_tile<E>(1);
   const auto keys = [](int i) { return backward_tile<E>(2 + i % 2 * 2); };
   const auto values = [](int i) { return backward_tile<E>(3 + i % 2 * 2); };
   const auto begin = [&](int i) {
@@ -139,7 +139,7 @@ __device__ __forceinline__ void attention_dq_mma(const Attention& args) {
     Scores p[1], ds[1];
     multiply_rows<E>(p, queries, row, keys(i));
     multiply_rows<E>(ds, gradients, row, values(i));
-const bool masked = !all_seen(args, first, kTileRows, key) || first + kTileRows > args.T;
+    const bool masked = !all_seen(args, first, kTileRows, key) || first + kTileRows > args.T;
     to_gradients(
         args, args.lse + statistics, args.delta + statistics, b, masked, p[0], ds[0],
         [=](int, int k) { return first + row + fragment_row(k); }, [=](int n, int k) { return key + fragment_column(n, k); });
@@ -154,7 +154,7 @@ const bool masked = !all_seen(args, first, kTileRows, key) || first + kTileRows 
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(attention_dkv_mma_64, Attention, 128) { attention_dkv_mma<64>(args); }
-SLAYER_KERNEL(attention_dkv_mma_128, Attention, 128) { attention_dkv_mma<128>(args); }
-SLAYER_KERNEL(attention_dq_mma_64, Attention, 128) { attention_dq_mma<64>(args); }
-SLAYER_KERNEL(attention_dq_mma_128, Attention, 128) { attention_dq_mma<128>(args); }
+#define SLAYER_ATTENTION(E)                                                                      \
+  SLAYER_KERNEL(attention_dkv_mma_##E, Attention, 128) { attention_dkv_mma<E>(args); } \
+  SLAYER_KERNEL(attention_dq_mma_##E, Attention, 128) { attention_dq_mma<E>(args); }
+#include "head_sizes.h"

@@ -1,4 +1,5 @@
-// Causal grouped-query attention on the tensor cores, after FlashAttention-2 (Dao 2023): bf16, head size E = 64 or 128, T = 16 or more.
+// Causal grouped-query attention on the tensor cores, after FlashAttention-2 (Dao 2023): bf16, T = 16 or more, head size E a multiple of 16
+// (shipped: 64 and 128; others are compiled where they are wanted, with SLAYER_HEAD).
 // Shapes are in args.h; the formulas beside the plain kernels in attention_simt.cu.
 //
 // A block of 4 warps takes 128 queries of one head (grid: query tiles, the last first since it sees the most; heads; B), a warp 32 of
@@ -25,9 +26,9 @@ __device__ __forceinline__ void attention_mma(const Attention& args) {
   const int rows = args.T - first < kQueryRows ? args.T - first : kQueryRows;
   const int from = keys_of(args, offset + first).first / kTileRows * kTileRows;
   const int tiles = (offset + first + rows - 1 - from) / kTileRows + 1;
-  const Tile<E> queries{shared<bf16>(0)};
-  const auto keys = [](int tile) { return Tile<E>{shared<bf16>(2 * E * (kQueryRows + tile % 2 * 2 * kTileRows))}; };
-  const auto values = [](int tile) { return Tile<E>{shared<bf16>(2 * E * (kQueryRows + (tile % 2 * 2 + 1) * kTileRows))}; };
+  const HeadTile<E> queries{shared<bf16>(0)};
+  const auto keys = [](int tile) { return HeadTile<E>{shared<bf16>(2 * kHeadColumns<E> * (kQueryRows + tile % 2 * 2 * kTileRows))}; };
+  const auto values = [](int tile) { return HeadTile<E>{shared<bf16>(2 * kHeadColumns<E> * (kQueryRows + (tile % 2 * 2 + 1) * kTileRows))}; };
   const auto begin = [&](int tile) {
     const int key = from + tile * kTileRows;
     if (tile < tiles) {
@@ -127,5 +128,6 @@ __device__ __forceinline__ void attention_mma(const Attention& args) {
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(attention_mma_64, Attention, 128) { attention_mma<64>(args); }
-SLAYER_KERNEL(attention_mma_128, Attention, 128) { attention_mma<128>(args); }
+#define SLAYER_ATTENTION(E) \
+  SLAYER_KERNEL(attention_mma_##E, Attention, 128) { attention_mma<E>(args); }
+#include "head_sizes.h"

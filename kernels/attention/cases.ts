@@ -88,6 +88,8 @@ const trained: readonly Sizes[] = [
   { B: 2, T: 17, H: 6, K: 2, E: 16 },
   { T: 65, H: 2, K: 1, E: 64 },
   { T: 19, H: 2, K: 2, E: 128 },
+  { T: 80, H: 2, K: 1, E: 80 }, // a width between those of tiles
+  { T: 20, H: 2, K: 1, E: 192, window: 9 },
   { T: 7, H: 3, K: 1, E: 6 },
   { T: 40, H: 2, K: 1, E: 8, window: 7 },
   { T: 12, H: 2, K: 2, E: 8, window: 1 },

@@ -9,13 +9,19 @@ namespace slayer::cuda {
 
 constexpr int kTileRows = 64;  // keys, or queries, that pass by at a time
 
+// Rows of a head of E elements, E a multiple of 16, in a tile that is as wide as tiles are; nothing is read beyond E.
+template <int E>
+constexpr int kHeadColumns = (E + 63) / 64 * 64;
+template <int E>
+using HeadTile = Tile<kHeadColumns<E>>;
+
 // A warp's share of a matrix with kTileRows columns: fragment n holds columns 8n … 8n + 7, as mma.m16n8k16 leaves them.
 using Scores = float[kTileRows / 8][4];
 
 // scores[t] = rows row + 16·t … + 15 of `left` · all rows of `right`, transposed; both [kTileRows or more, E]. What is read of
 // `right` serves all t.
 template <int E, int Tiles>
-__device__ __forceinline__ void multiply_rows(Scores (&scores)[Tiles], const Tile<E>& left, int row, const Tile<E>& right) {
+__device__ __forceinline__ void multiply_rows(Scores (&scores)[Tiles], const HeadTile<E>& left, int row, const HeadTile<E>& right) {
 #pragma unroll
   for (int t = 0; t < Tiles; t++) {
 #pragma unroll
@@ -24,6 +30,7 @@ __device__ __forceinline__ void multiply_rows(Scores (&scores)[Tiles], const Til
       for (int i = 0; i < 4; i++) scores[t][n][i] = 0;
     }
   }
+  static_assert(E % 16 == 0, "mma takes 16 elements of a head at a time");
 #pragma unroll
   for (int e = 0; e < E; e += 16) {
     uint32_t a[Tiles][4];
@@ -45,7 +52,7 @@ __device__ __forceinline__ void multiply_rows(Scores (&scores)[Tiles], const Til
 // sums[t] [16, E] += weights[t] [16, kTileRows], rounded to bf16, · tile [kTileRows, E]. What mma leaves as a result is laid out as it
 // takes a left operand, so the weights never leave the registers.
 template <int E, int Tiles>
-__device__ __forceinline__ void add_product(float (&sums)[Tiles][E / 8][4], const Scores (&weights)[Tiles], const Tile<E>& tile) {
+__device__ __forceinline__ void add_product(float (&sums)[Tiles][E / 8][4], const Scores (&weights)[Tiles], const HeadTile<E>& tile) {
 #pragma unroll
   for (int k = 0; k < kTileRows / 16; k++) {
     uint32_t a[Tiles][4];

@@ -6,7 +6,8 @@
 #   tools/gpu/run.sh [OUT] [OPTIONS]     OUT: by default bench/results; OPTIONS as `node bench/dist/gpu.js --help` says
 #
 # In a clone: `pnpm build`, `pnpm build:native` and `pnpm build:kernels` come first. Elsewhere: in what tools/gpu/pack.sh made.
-# SLAYER_GPU_SANITIZER=1 instead runs the conformance cases under compute-sanitizer, where it is installed.
+# Where compute-sanitizer is installed, the conformance cases also run under its memcheck, for two minutes at most; SLAYER_GPU_SANITIZER=1
+# instead runs them, and nothing else, under memcheck, racecheck and synccheck to the end, SLAYER_GPU_SANITIZER=0 under none.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ -x node ]; then # a pack: everything lies side by side
@@ -23,17 +24,23 @@ export SLAYER_CUDA_ADDON=$addon
 mkdir -p "$out"
 nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv || echo "nvidia-smi does not run" >&2
 
-if [ -n "${SLAYER_GPU_SANITIZER-}" ]; then
-  for tool in memcheck racecheck synccheck; do
-    echo "== compute-sanitizer $tool"
-    SLAYER_CUDA_SYNC=1 compute-sanitizer --tool "$tool" --error-exitcode 3 "$node" "$main" --parts conformance
-  done
+sanitized() { # TOOL [COMMAND…]: what a command such as timeout is put before
+  echo "== compute-sanitizer $1"
+  SLAYER_CUDA_SYNC=1 "${@:2}" compute-sanitizer --tool "$1" --error-exitcode 3 "$node" "$main" --parts conformance
+}
+if [ "${SLAYER_GPU_SANITIZER-}" = 1 ]; then
+  for tool in memcheck racecheck synccheck; do sanitized "$tool" env; done
   exit 0
 fi
 
 # With synchronous launches a kernel that fails is named; conformance alone, so that times mean something.
 status=0
 SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
+if [ "${SLAYER_GPU_SANITIZER-}" != 0 ] && command -v compute-sanitizer >/dev/null; then
+  found=0
+  sanitized memcheck timeout 120 || found=$?
+  if [ "$found" = 124 ]; then echo "memcheck found nothing in two minutes, and was not done"; elif [ "$found" != 0 ]; then status=$found; fi
+fi
 # A process for each part: a kernel that fails leaves its process without a GPU, but not the next.
 for part in conformance kernels step; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
 # A batch that fills the device better, with less kept.

@@ -66,7 +66,11 @@ class CudaDevice final : public Device {
     check(driver().cuDevicePrimaryCtxRetain(&context_, device_), "opening the GPU");
     try {
       enter_thread();
-      modules_.load(kernels, name_);
+      modules_.load(kernels, name_, "sm_" + std::to_string(major) + std::to_string(minor) + (major == 9 ? "a" : ""));
+      for (int head = 16; head <= 256; head += 16) {
+        if (modules_.has("attention_mma_" + std::to_string(head))) limits_.heads.insert(head);
+      }
+      limits_.compiler = modules_.can_compile();
       check(driver().cuStreamCreate(&stream_, kNonBlockingStream), "creating a stream");
       for (Pinned& pinned : pinned_) {
         check(driver().cuMemAllocHost(&pinned.data, kPinnedBytes), "pinning memory");

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Compiles kernels/*\/*.cu with nvcc into build/Release/kernels/NAME.fatbin, each for compute capability 8.0 and 9.0a and, as PTX, for
- * what comes later; what is up to date stays. Prints which kernels spill registers to memory, with --verbose also how many each has.
+ * what comes later; what is up to date stays. Beside them, in src, lie the sources of kernels that NVRTC can make for other sizes. Prints which kernels spill registers to memory, with --verbose also how many each has.
  *
  *   node native/kernels.mjs [--required] [--nvcc PATH] [--verbose]
  *
@@ -9,7 +9,7 @@
  * tools/gpu/nvcc.sh fetches a compiler where there is none.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -53,6 +53,7 @@ async function compileAll() {
       .filter((file) => file.endsWith(".cu"))
       .map((file) => join(kernels, name, file)),
   );
+  copySources();
   const changed = newest(folders.flatMap(({ name }) => headersOf(join(kernels, name))));
   const due = sources.filter((source) => {
     const target = targetOf(source);
@@ -68,6 +69,16 @@ async function compileAll() {
   await Promise.all(Array.from({ length: Math.max(1, availableParallelism() - 1) }, worker));
   console.error(`${due.length} of ${sources.length} kernel files compiled into ${out}`);
   return problems;
+}
+
+/** What NVRTC makes kernels of that are not among these (native/nvrtc.cc), beside them. */
+function copySources() {
+  for (const folder of ["cuda", "attention"]) {
+    cpSync(join(kernels, folder), join(out, "src", folder), {
+      recursive: true,
+      filter: (path) => !/\.(cc|ts|wgsl)$/.test(path),
+    });
+  }
 }
 
 /** @param {string} source */

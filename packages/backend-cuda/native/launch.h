@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <set>
 #include <string>
 #include <type_traits>
 
@@ -16,6 +17,8 @@ struct Limits {
   int multiprocessors = 1;
   bool warpgroups = false;  // whether Hopper's products may be used
   bool blas = false;        // whether cuBLASLt's may
+  std::set<int> heads;      // sizes that attention's products have kernels for
+  bool compiler = false;    // whether kernels can be compiled for others
 };
 
 struct Extent {

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <system_error>
 
+#include "nvrtc.h"
+
 namespace slayer::cuda {
 
 namespace {
@@ -27,7 +29,9 @@ DeviceError unloadable(CUresult result, const std::string& file, const std::stri
 
 }  // namespace
 
-void Modules::load(const std::string& folder, const std::string& device) {
+void Modules::load(const std::string& folder, const std::string& device, const std::string& architecture) {
+  sources_ = folder + "/src";
+  architecture_ = architecture;
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
@@ -60,13 +64,30 @@ void Modules::unload() {
   functions_.clear();
 }
 
+CUfunction Modules::lookup(const std::string& kernel) const {
+  for (CUmodule module : modules_) {
+    CUfunction function = nullptr;
+    const CUresult result = driver().cuModuleGetFunction(&function, module, kernel.c_str());
+    if (result == kSuccess) return function;
+    if (result != kNotFound) throw DeviceError("device", kernel + ": " + driver().describe(result));
+  }
+  return nullptr;
+}
+
+bool Modules::can_compile() const { return std::filesystem::exists(sources_) && has_nvrtc(); }
+
 CUfunction Modules::find(const std::string& kernel, size_t shared_bytes) {
   CUfunction& function = functions_[kernel];
-  for (CUmodule module : modules_) {
-    if (function != nullptr) break;
-    const CUresult result = driver().cuModuleGetFunction(&function, module, kernel.c_str());
-    if (result != kSuccess) function = nullptr;
-    if (result != kSuccess && result != kNotFound) throw DeviceError("device", kernel + ": " + driver().describe(result));
+  if (function == nullptr) function = lookup(kernel);
+  if (function == nullptr && can_compile()) {
+    const std::string cubin = compile_kernel(kernel, architecture_, sources_);
+    CUmodule module = nullptr;
+    if (!cubin.empty()) {
+      const CUresult result = driver().cuModuleLoadData(&module, cubin.data());
+      if (result != kSuccess) throw DeviceError("no-kernels", kernel + ", compiled here, does not load: " + driver().describe(result));
+      modules_.push_back(module);
+      function = lookup(kernel);
+    }
   }
   // Asking for an attribute loads what the driver would otherwise load at the first launch, perhaps in the middle of a capture.
   int registers = 0;

@@ -19,15 +19,22 @@ class Modules {
 
   // Loads every file of the folder into the current context. `device` for messages, e.g. "NVIDIA H100 (compute capability 9.0)".
   // Throws a DeviceError if there is none, or none that this device can run.
-  void load(const std::string& folder, const std::string& device);
+  void load(const std::string& folder, const std::string& device, const std::string& architecture);
   void unload();
   // Differs, in all likelihood, for other files.
   const std::string& digest() const { return digest_; }
 
   // With room for that much dynamic shared memory. Throws a DeviceError if there is no such kernel.
+  // What was not shipped is compiled where that is possible.
   CUfunction find(const std::string& kernel, size_t shared_bytes);
+  bool has(const std::string& kernel) const { return lookup(kernel) != nullptr; }
+  bool can_compile() const;
 
  private:
+  CUfunction lookup(const std::string& kernel) const;
+
+  std::string sources_;  // folder
+  std::string architecture_;
   std::string digest_;
   std::vector<CUmodule> modules_;
   std::map<std::string, CUfunction> functions_;

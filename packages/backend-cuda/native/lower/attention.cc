@@ -26,14 +26,18 @@ Attention sizes(const Call& call, const Operand& q, const Operand& k, Lowering& 
 }
 
 // Whether the tensor cores' kernels take it: they move 16 bytes at a time, and waste little from 16 rows on.
-bool on_tensor_cores(const Attention& args, std::initializer_list<const Operand*> operands) {
-  bool fits = (args.E == 64 || args.E == 128) && args.T >= 16;
+bool on_tensor_cores(const Limits& limits, size_t shared_bytes, const Attention& args, std::initializer_list<const Operand*> operands) {
+  const bool made = limits.heads.count(args.E) > 0 || (limits.compiler && args.E % 16 == 0);
+  bool fits = made && args.T >= 16 && shared_bytes <= limits.shared_bytes;
   for (const Operand* operand : operands) fits = fits && operand->dtype == DType::bf16 && operand->aligned(16);
   return fits;
 }
 
 constexpr int32_t kTileRows = 64;
 constexpr int32_t kQueryRows = 128;
+
+// Of a tile that holds rows of a head, see kernels/attention/fragments.h.
+int64_t head_columns(int32_t E) { return tiles(E, 64) * 64; }
 
 Extent blocks(int32_t n, int32_t tile, int32_t heads, int32_t batch) {
   return {static_cast<uint32_t>(tiles(n, tile)), static_cast<uint32_t>(heads), static_cast<uint32_t>(batch)};
@@ -59,8 +63,8 @@ void lower_attention(const Call& call, Lowering& lowering) {
   args.lse = call.out[1].as<float>();
   if (call.attr("segments") != 0) args.segments = call.in.at(3).as<int32_t>();
   if (call.attr("offset") != 0) args.offset = call.in.at(3).as<int32_t>();
-  if (on_tensor_cores(args, {&q, &k, &v, &call.out[0]})) {
-    const size_t bytes = static_cast<size_t>(2 * args.E * (kQueryRows + 4 * kTileRows));
+  const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * (kQueryRows + 4 * kTileRows));
+  if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
     return;
   }
@@ -85,8 +89,8 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   if (call.attr("segments") != 0) args.segments = call.in.at(6).as<int32_t>();
   const Extent queries = rows(args.T, args.H, args.B);
   lowering.launch(kernel_for("attention_delta", {q.dtype}), queries, {kRowWarps * 32}, args);
-  if (on_tensor_cores(args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
-    const size_t bytes = static_cast<size_t>(2 * args.E * 6 * kTileRows);
+  const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
+  if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
     lowering.launch(sized("attention_dkv_mma_", args.E), blocks(args.S, kTileRows, args.K, args.B), {128}, args, bytes);
     return;
