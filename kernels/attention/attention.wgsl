@@ -1,9 +1,7 @@
 // Causal grouped-query attention without a T×T matrix (Milakov & Gimelshein 2018; Dao et al. 2022): each thread owns one query,
 // its running maximum m, sum l and output o, and takes the keys in blocks. All threads of a workgroup are at the same key of the
 // same head, so rows of k and v are read once for all of them.
-// q, o [B, T, heads·E], k, v [B, S, kv_heads·E], lse [B, heads, T]; one workgroup per WORKGROUP queries × head × sequence.
-struct Params { queries: u32, keys: u32, heads: u32, kv_heads: u32, window: u32, scale: f32, values: u32, first_sequence: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
+// One workgroup per WORKGROUP queries × head × sequence.
 @group(0) @binding(1) var<storage, read> q: array<value>;
 @group(0) @binding(2) var<storage, read> k: array<value>;
 @group(0) @binding(3) var<storage, read> v: array<value>;
@@ -40,9 +38,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
 #if SEGMENTS
   let segment = segments[numbered * p.keys + i];
 #endif
-  let kv_stride = p.kv_heads * values();
-  let kv_head = sequence * p.keys * kv_stride + (head / (p.heads / p.kv_heads)) * values();
-  let q_head = ((sequence * p.queries + i) * p.heads + head) * values();
+  let stride = kv_stride();
+  let first_kv = place_in_kv(sequence, 0, kv_head_of(head));
+  let q_head = place_in_q(sequence, i, head);
   var query: array<value, N>;
   var out: array<value, N>;
   for (var e = 0u; e < values(); e++) {
@@ -57,7 +55,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let key = min(j + b, last);
       var products = value();
       for (var e = 0u; e < values(); e++) {
-        products += query[e] * k[kv_head + key * kv_stride + e];
+        products += query[e] * k[first_kv + key * stride + e];
       }
       var seen = j + b <= last && visible(position, key);
 #if SEGMENTS
@@ -77,12 +75,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       let key = min(j + b, last);
       sum += weight;
       for (var e = 0u; e < values(); e++) {
-        out[e] += weight * v[kv_head + key * kv_stride + e];
+        out[e] += weight * v[first_kv + key * stride + e];
       }
     }
   }
   for (var e = 0u; e < values(); e++) {
     o[q_head + e] = out[e] / sum;
   }
-  lse[(numbered * p.heads + head) * p.queries + i] = m + log(sum);
+  lse[place_in_stats(numbered, i, head)] = m + log(sum);
 }

@@ -1,7 +1,5 @@
 // dv_j = Σ_i p_ij do_i and dk_j = scale Σ_i ds_ij q_i (p and ds as in attention_backward_query.wgsl), over the queries of all heads
 // that share the key. Each thread owns one key; one workgroup per WORKGROUP keys × kv head × sequence.
-struct Params { queries: u32, heads: u32, kv_heads: u32, window: u32, scale: f32, values: u32, first_sequence: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> dout: array<value>;
 @group(0) @binding(2) var<storage, read> q: array<value>;
 @group(0) @binding(3) var<storage, read> k: array<value>;
@@ -30,7 +28,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
 #if SEGMENTS
   let segment = segments[numbered * p.queries + j];
 #endif
-  let at = ((sequence * p.queries + j) * p.kv_heads + kv_head) * values();
+  let at = place_in_kv(sequence, j, kv_head);
   let group = p.heads / p.kv_heads;
   var key: array<value, N>;
   var key_values: array<value, N>;
@@ -42,8 +40,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
   }
   for (var head = kv_head * group; head < (kv_head + 1) * group; head++) {
     for (var i = first_of_group; i <= last; i++) {
-      let query = ((sequence * p.queries + i) * p.heads + head) * values();
-      let stat = stats[(numbered * p.heads + head) * p.queries + i];
+      let query = place_in_q(sequence, i, head);
+      let stat = stats[place_in_stats(numbered, i, head)];
       var scores = value();
       var products = value();
       for (var e = 0u; e < values(); e++) {

@@ -1,7 +1,5 @@
 // dq_i = scale Σ_j ds_ij k_j with p_ij = exp(q_i·k_j·scale − lse_i), ds_ij = p_ij (do_i·v_j − do_i·o_i). Each thread owns one
 // query; grid as attention.wgsl.
-struct Params { queries: u32, heads: u32, kv_heads: u32, window: u32, scale: f32, values: u32, first_sequence: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> dout: array<value>;
 @group(0) @binding(2) var<storage, read> q: array<value>;
 @group(0) @binding(3) var<storage, read> k: array<value>;
@@ -28,10 +26,10 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
 #if SEGMENTS
   let segment = segments[numbered * p.queries + i];
 #endif
-  let kv_stride = p.kv_heads * values();
-  let kv_head = sequence * p.queries * kv_stride + (head / (p.heads / p.kv_heads)) * values();
-  let q_head = ((sequence * p.queries + i) * p.heads + head) * values();
-  let stat = stats[(numbered * p.heads + head) * p.queries + i];
+  let stride = kv_stride();
+  let first_kv = place_in_kv(sequence, 0, kv_head_of(head));
+  let q_head = place_in_q(sequence, i, head);
+  let stat = stats[place_in_stats(numbered, i, head)];
   var query: array<value, N>;
   var upstream: array<value, N>;
   var gradient: array<value, N>;
@@ -40,7 +38,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     upstream[e] = dout[q_head + e];
   }
   for (var j = first_key(first_query); j <= last; j++) {
-    let key = kv_head + j * kv_stride;
+    let key = first_kv + j * stride;
     var scores = value();
     var products = value();
     for (var e = 0u; e < values(); e++) {

@@ -2,8 +2,6 @@
 // It takes WORKGROUP keys at a time, a thread each for the scores; then threads side by side read rows of v side by side, in as
 // many slices of the keys as there are threads for.
 // Operands and results as attention.wgsl; one workgroup per head × query × sequence.
-struct Params { queries: u32, keys: u32, heads: u32, kv_heads: u32, window: u32, scale: f32, values: u32, first_sequence: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<value>;
 @group(0) @binding(2) var<storage, read> k: array<value>;
 @group(0) @binding(3) var<storage, read> v: array<value>;
@@ -30,9 +28,9 @@ fn main(@builtin(workgroup_id) w: vec3u, thread: Thread) {
   let i = w.y;
   let sequence = w.z;
   let numbered = p.first_sequence + sequence;
-  let kv_stride = p.kv_heads * values();
-  let kv_head = sequence * p.keys * kv_stride + (head / (p.heads / p.kv_heads)) * values();
-  let q_head = ((sequence * p.queries + i) * p.heads + head) * values();
+  let stride = kv_stride();
+  let first_kv = place_in_kv(sequence, 0, kv_head_of(head));
+  let q_head = place_in_q(sequence, i, head);
   for (var e = l; e < values(); e += WORKGROUP) {
     query[e] = q[q_head + e] * p.scale;
   }
@@ -55,7 +53,7 @@ fn main(@builtin(workgroup_id) w: vec3u, thread: Thread) {
     if (seen) {
       var products = value();
       for (var e = 0u; e < values(); e++) {
-        products += query[e] * k[kv_head + (first + l) * kv_stride + e];
+        products += query[e] * k[first_kv + (first + l) * stride + e];
       }
       score = total(products);
     }
@@ -68,7 +66,7 @@ fn main(@builtin(workgroup_id) w: vec3u, thread: Thread) {
     out *= shrink;
     if (slice < slices) {
       for (var j = slice; j < min(WORKGROUP, position + 1 - first); j += slices) {
-        out += weights[j] * v[kv_head + (first + j) * kv_stride + own_value];
+        out += weights[j] * v[first_kv + (first + j) * stride + own_value];
       }
     }
   }
@@ -82,6 +80,6 @@ fn main(@builtin(workgroup_id) w: vec3u, thread: Thread) {
     o[q_head + l] = result / sum;
   }
   if (l == 0) {
-    lse[(numbered * p.heads + head) * p.queries + i] = m + log(sum);
+    lse[place_in_stats(numbered, i, head)] = m + log(sum);
   }
 }

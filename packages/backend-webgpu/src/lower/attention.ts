@@ -94,7 +94,7 @@ export function lowerAttentionBackward(lowering: Lowering): void {
   const extra = lowering.kernel.attrs.segments ? [lowering.input(6)] : [];
   const stats = lowering.scratch(2 * lse.bytes);
   bySequences(lowering, sequences, q.bytes / 4 / sequences, (first, sequenceCount, of) => {
-    const params = { queries, heads, kv_heads: kvHeads, window, scale, values, first_sequence: first };
+    const params = { queries, keys: queries, heads, kv_heads: kvHeads, window, scale, values, first_sequence: first };
     const count = (sequenceCount * lse.bytes) / 4 / sequences;
     lowering.emit(statsKernel, {
       flags,
