@@ -55,7 +55,8 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
     );
   }
   const half = options.half === true && features.has("shader-f16");
-  const unit = matrixFeature(features);
+  const measured = options.tuning !== undefined || options.products !== undefined;
+  const unit = measured ? matrixFeature(features) : undefined;
   const wanted: GPUFeatureName[] = [
     "subgroups",
     ...(options.profile ? ["timestamp-query" as const] : []),
@@ -114,8 +115,8 @@ async function findGpu(): Promise<GPU> {
   if (dawn) return dawn;
   try {
     const { create } = await import("webgpu");
-    // Else times of kernels are multiples of 65 µs.
-    dawn = create(["disable-dawn-features=timestamp_quantization"]);
+    // Else times of kernels are multiples of 65 µs, and matrix units, an experiment, are not offered.
+    dawn = create(["disable-dawn-features=timestamp_quantization", "enable-dawn-features=allow_unsafe_apis"]);
     return dawn;
   } catch (cause) {
     throw new AdapterMissingError(
