@@ -36,6 +36,7 @@ fi
 # With synchronous launches a kernel that fails is named; conformance alone, so that times mean something.
 status=0
 SLAYER_CUDA_SYNC=1 "$node" "$main" --parts conformance || status=$?
+[ "$status" != 2 ] || exit 2 # there is no GPU to use: it has been said why
 if [ "${SLAYER_GPU_SANITIZER-}" != 0 ] && command -v compute-sanitizer >/dev/null; then
   found=0
   sanitized memcheck timeout 120 || found=$?

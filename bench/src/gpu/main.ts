@@ -8,8 +8,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { conformance } from "@slayer/backend-conformance";
-import { createCudaBackend } from "@slayer/backend-cuda";
-import { createWebgpuBackend } from "@slayer/backend-webgpu";
+import { createCudaBackend, CudaUnavailableError } from "@slayer/backend-cuda";
+import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
 import { type Backend, fusedOps, type TuningStore } from "@slayer/tensor";
 import { slug } from "../../machine.mjs";
@@ -53,7 +53,7 @@ const tuning: TuningStore = {
 };
 
 if (options.help) console.log(USAGE);
-else process.exitCode = await main();
+else process.exitCode = await main().catch(unavailable);
 
 async function main(): Promise<number> {
   const backend = await open(options.backend);
@@ -94,6 +94,13 @@ async function main(): Promise<number> {
   }
   await backend.close();
   return failed === 0 ? 0 : 1;
+}
+
+/** A device that cannot be used is no fault of the program: 2. */
+function unavailable(error: unknown): number {
+  if (!(error instanceof CudaUnavailableError || error instanceof AdapterMissingError)) throw error;
+  console.error(error.message);
+  return 2;
 }
 
 async function open(name: string): Promise<Backend> {

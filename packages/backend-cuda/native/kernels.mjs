@@ -9,7 +9,7 @@
  * tools/gpu/nvcc.sh fetches a compiler where there is none.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -73,11 +73,10 @@ async function compileAll() {
 
 /** What NVRTC makes kernels of that are not among these (native/nvrtc.cc), beside them. */
 function copySources() {
-  for (const folder of ["cuda", "attention"]) {
-    cpSync(join(kernels, folder), join(out, "src", folder), {
-      recursive: true,
-      filter: (path) => !/\.(cc|ts|wgsl)$/.test(path),
-    });
+  rmSync(join(out, "src"), { recursive: true, force: true });
+  cpSync(join(kernels, "cuda"), join(out, "src/cuda"), { recursive: true });
+  for (const file of ["attention_mma.cu", "attention_backward_mma.cu", "fragments.h", "head_sizes.h", "rows.h"]) {
+    cpSync(join(kernels, "attention", file), join(out, "src/attention", file));
   }
 }
 
