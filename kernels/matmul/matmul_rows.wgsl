@@ -4,7 +4,8 @@ enable subgroups;
 // C [m, n] = op(A)·op(B), or C += …, for devices whose workgroup memory is no faster than any other: adapters on the processor. Each
 // thread computes ROWS rows × 4 columns, four depths at a time. What costs there is loading, done element by element; so B is read for as
 // many rows as there are registers for sums, and A once per subgroup: LANES lanes, 8 if EIGHT, else 4, hold two rows each and
-// broadcast. Without subgroups every thread reads all rows.
+// broadcast. Without subgroups, and for few rows, every thread reads all of ROWS rows, at the same
+// places as the others.
 // A as in matmul.wgsl, in vectors of four depths if A_VEC4. B [k, n] in rows of `ldb` elements, a multiple of four, padded with zeros; or
 // [n, k] if TRANSPOSE_B, in f32 or bf16 (B_BF16), where ldb, b_base and k are multiples of four.
 struct Params {
@@ -15,12 +16,16 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<b_word>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
+#if SUBGROUPS
 #if EIGHT
 const LANES = 8u;
 #else
 const LANES = 4u;
 #endif
 const ROWS = 2 * LANES;
+#else
+#const ROWS
+#endif
 const WORKGROUP = 32u;
 
 #if A_VEC4

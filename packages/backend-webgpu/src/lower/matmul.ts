@@ -84,7 +84,9 @@ function panel(lowering: Lowering, whole: Product, at: Panel): void {
     accumulate: Number(at.accumulate),
   };
   const ranges = [a.range, b.range, c.range] as const;
-  if (!transposeA && transposeB && at.rows <= THIN) thin(lowering, params, ranges);
+  // On the processor a thread per four columns of B needs no sum over a workgroup, if it can read B as it lies.
+  const thinOnProcessor = lowering.device.software && inVectors(params.k, ldb, b.base);
+  if (!transposeA && transposeB && at.rows <= THIN && !thinOnProcessor) thin(lowering, params, ranges);
   else inVariant(lowering, transposeA, transposeB, params, ranges);
 }
 
@@ -207,7 +209,8 @@ function byRows(lowering: Lowering, transposeA: boolean, transposeB: boolean, pa
       groups: [Math.ceil(packed.stride / 8), Math.ceil(k / 8), 1],
     });
   }
-  const lanes = lowering.device.subgroups?.min ?? 1;
+  const lanes = m <= THIN ? 1 : (lowering.device.subgroups?.min ?? 1);
+  const ROWS = lanes >= 8 ? 16 : lanes >= 4 ? 8 : Math.min(m, 8);
   lowering.emit(rowsKernel, {
     flags: [
       transposeA ? "TRANSPOSE_A" : "",
@@ -217,9 +220,10 @@ function byRows(lowering: Lowering, transposeA: boolean, transposeB: boolean, pa
       lanes >= 4 ? "SUBGROUPS" : "",
       lanes >= 8 ? "EIGHT" : "",
     ],
+    constants: { ROWS },
     params: { ...params, ...(!lies && { ldb: packed.stride, b_base: 0 }) },
     ranges: [a, vectors, c],
-    groups: [Math.ceil(n / COLUMNS_PER_GROUP), Math.ceil(m / (lanes >= 8 ? 16 : 8)), 1],
+    groups: [Math.ceil(n / COLUMNS_PER_GROUP), Math.ceil(m / ROWS), 1],
   });
 }
 
