@@ -14,6 +14,7 @@ Napi::Function Session::define(Napi::Env env) {
   return DefineClass(env, "Session",
                      {InstanceMethod<&Session::describe>("describe"), InstanceMethod<&Session::supports>("supports"),
                       InstanceMethod<&Session::products>("products"), InstanceMethod<&Session::prefer>("prefer"),
+                      InstanceMethod<&Session::workspace_bytes>("workspaceBytes"),
                       InstanceMethod<&Session::prepare>("prepare"), InstanceMethod<&Session::run>("run"),
                       InstanceMethod<&Session::write>("write"), InstanceMethod<&Session::read>("read"),
                       InstanceMethod<&Session::cancel>("cancel"), InstanceMethod<&Session::close>("close")});
@@ -56,21 +57,30 @@ Limits Session::limits() const {
   return limits;
 }
 
-Napi::Value Session::products(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Choices none;
-  Limits all = device_->limits();
-  all.blas = has_blas();
-  Lowering lowering(all, none, 0, nullptr);
-  const auto steps = info[0].As<Napi::Array>();
+Lowering Session::rehearse(const Limits& limits, const Choices& choices, Napi::Array steps) const {
+  Lowering lowering(limits, choices, 0, nullptr);
   for (uint32_t i = 0; i < steps.Length(); i++) {
-    const Napi::HandleScope scope(env);
+    const Napi::HandleScope scope(steps.Env());
     try {
       lowering.lower(read_call(steps.Get(i).As<Napi::Object>(), {}));
     } catch (const Unsupported&) {  // prepare says so
     } catch (const Napi::Error&) {
     }
   }
+  return lowering;
+}
+
+Napi::Value Session::workspace_bytes(const Napi::CallbackInfo& info) {
+  const size_t bytes = rehearse(limits(), choices_, info[0].As<Napi::Array>()).workspace_bytes();
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+Napi::Value Session::products(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Choices none;
+  Limits all = device_->limits();
+  all.blas = has_blas();
+  const Lowering lowering = rehearse(all, none, info[0].As<Napi::Array>());
   auto result = Napi::Array::New(env);
   for (const Product& product : lowering.products()) {
     auto item = Napi::Object::New(env);
@@ -108,12 +118,15 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
     calls.push_back(std::move(call));
   });
   try {
-    try {
-      plan->workspace = std::make_unique<DeviceBlock>(device_, measured.workspace_bytes());
-    } catch (const DeviceError& error) {
-      if (error.code() != std::string_view("out-of-memory")) throw;
-      throw DeviceError(error.code(), std::string("workspace of the plan (panels of logits, partial sums): ") + error.what());
+    if (!workspace_ || workspace_->bytes < measured.workspace_bytes()) {
+      try {
+        workspace_ = std::make_shared<DeviceBlock>(device_, measured.workspace_bytes());
+      } catch (const DeviceError& error) {
+        if (error.code() != std::string_view("out-of-memory")) throw;
+        throw DeviceError(error.code(), std::string("workspace of the plan (panels of logits, partial sums): ") + error.what());
+      }
     }
+    plan->workspace = workspace_;
     plan->fault = std::make_unique<DeviceBlock>(device_, sizeof(Fault));
     Lowering lowering(limits(), choices_, plan->workspace->at, static_cast<Fault*>(plan->fault->address()));
     for (const Call& call : calls) lowering.lower(call);

@@ -33,6 +33,8 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value supports(const Napi::CallbackInfo& info);
   // products(steps): [{name, m, n, k, transposeA, transposeB, f32, variants}], those for which there is a choice.
   Napi::Value products(const Napi::CallbackInfo& info);
+  // workspaceBytes(steps): what a plan of these needs beside its operands; plans of a session share it.
+  Napi::Value workspace_bytes(const Napi::CallbackInfo& info);
   // prefer(name, variant): for what is prepared later.
   void prefer(const Napi::CallbackInfo& info);
   // prepare(steps, buffers): executable; see native/read_plan.h.
@@ -47,10 +49,13 @@ class Session : public Napi::ObjectWrap<Session> {
   void close(const Napi::CallbackInfo& info);
 
   Limits limits() const;
+  // The lowering of steps without memory, to learn from.
+  Lowering rehearse(const Limits& limits, const Choices& choices, Napi::Array steps) const;
   Napi::Value copy(const Napi::CallbackInfo& info, bool to_device);
 
   std::shared_ptr<Device> device_;
   Choices choices_;
+  std::shared_ptr<DeviceBlock> workspace_;  // the largest so far
   std::optional<Jobs> jobs_;
 };
 

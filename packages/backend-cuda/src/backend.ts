@@ -94,6 +94,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       return why === "" || `cuda: ${why}`;
     },
     compile: async () => {},
+    workspaceBytes: ({ steps }) => session.workspaceBytes(steps),
 
     allocate(bytes) {
       checkOpen();

@@ -41,6 +41,8 @@ export interface NativeSession {
   supports(kernel: Kernel): string;
   /** The products among these steps that can be computed in several ways. */
   products(steps: readonly Kernel[]): readonly NativeProduct[];
+  /** What a plan of these steps needs beside its operands; plans share it. */
+  workspaceBytes(steps: readonly Kernel[]): number;
   /** Which way to take for products of this name, in what is prepared later. */
   prefer(product: string, variant: string): void;
   prepare(steps: readonly FlatStep[], buffers: readonly NativeBuffer[]): NativeExecutable;

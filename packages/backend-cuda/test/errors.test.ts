@@ -163,7 +163,7 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     const large = compile(2 ** 15); // 32 MiB of inputs, and as many of intermediates
     await expect(large).rejects.toThrow(OutOfMemoryError);
     await expect(large).rejects.toThrow(
-      /needs parameters 0.3 MiB, state 0.0 MiB, intermediates 32.\d MiB, inputs 32.0 MiB; most .* alive at step 1, sum/,
+      /needs parameters 0.3 MiB, state 0.0 MiB, intermediates 32.\d MiB, inputs 32.0 MiB, workspace 0.\d MiB; most .* alive at step 1, sum/,
     );
     expect(held.size).toBe(1);
     const small = await compile(4);
@@ -180,8 +180,26 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     store.add({ name: "head", shape: [65536, 8], dtype: "f32" });
     // 256 rows of 65536 logits.
     await expect(Program.compile(graph, { nll }, store)).rejects.toThrow(
-      /workspace of the plan \(panels of logits, partial sums\): no memory for 0.06 GiB .*; the plan needs parameters 2.0 MiB/,
+      /workspace of the plan \(panels of logits, partial sums\): no memory for 0.06 GiB .*; the plan needs parameters 2.0 MiB, .* workspace 64.0 MiB;/,
     );
+  });
+
+  it("plans share their workspace: a second one of the same size fits where there is no room for two", async () => {
+    const backend = await createOn("memory=100663296"); // 96 MiB
+    const store = new Store(backend);
+    store.add({ name: "head", shape: [32768, 8], dtype: "f32" });
+    const compile = (seed: number) => {
+      const graph = new Graph();
+      const h = fill(graph.input("any", [1], "f32"), [512, 8], seed);
+      const nll = lmHeadLoss(h, graph.parameter("head", [32768, 8]), graph.input("targets", [512], "i32"));
+      return Program.compile(graph, { nll }, store);
+    };
+    const programs = [await compile(1), await compile(2)]; // 64 MiB of workspace
+    for (const program of programs) {
+      await program.run({ targets: new Int32Array(512) });
+      const nll = await program.read("nll");
+      expect(nll.every((x) => Math.abs(x - Math.log(32768)) < 1e-4)).toBe(true); // the head is zero
+    }
   });
 
   it("an id outside the vocabulary: step, op, value and position; the next run works", async () => {

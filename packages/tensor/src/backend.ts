@@ -48,7 +48,7 @@ export interface Executable {
 }
 
 /**
- * What a device must offer. Ten methods; everything above them (model, differentiation, memory planning, optimizer,
+ * What a device must offer. Ten methods (and one to tell more); everything above them (model, differentiation, memory planning, optimizer,
  * training) is the same for all. Errors: `prepare` rejects what the backend cannot run, before anything has run.
  */
 export interface Backend {
@@ -68,6 +68,8 @@ export interface Backend {
   run(executable: Executable, signal?: AbortSignal): Promise<void>;
   /** Frees everything; the process may then exit. */
   close(): Promise<void>;
+  /** Bytes that `prepare` needs beside the bindings, such as panels of logits; prepared plans may share them. Default: not known. */
+  workspaceBytes?(plan: Plan): number;
 }
 
 /** A backend cannot do what was asked: out of memory, a missing kernel, a lost device. */

@@ -62,7 +62,9 @@ export class Program {
     } catch (error) {
       for (const buffer of held) backend.free(buffer);
       if (!(error instanceof OutOfMemoryError)) throw error;
-      throw new OutOfMemoryError(`${error.message}; ${describeMemory(plan)}`, { cause: error });
+      throw new OutOfMemoryError(`${error.message}; ${describeMemory(plan, backend.workspaceBytes?.(plan))}`, {
+        cause: error,
+      });
     }
   }
 
@@ -107,8 +109,9 @@ function offsetOf({ place }: Operand): number {
   return place.offset;
 }
 
-function describeMemory(plan: Plan): string {
-  const { fullestStep, ...parts } = planMemoryOf(plan);
+function describeMemory(plan: Plan, workspace?: number): string {
+  const { fullestStep, ...tensors } = planMemoryOf(plan);
+  const parts = { ...tensors, ...(workspace !== undefined && { workspace }) };
   const list = Object.entries(parts).map(([name, bytes]) => `${name} ${mebibytes(bytes)}`);
   const fullest = plan.steps[fullestStep];
   const most = fullest && `; most intermediates are alive at step ${fullestStep}, ${fullest.op}`;
