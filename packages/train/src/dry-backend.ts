@@ -7,11 +7,18 @@ export interface Meter {
   bytes(): number;
   /** The most that `bytes` has been. */
   peak(): number;
+  /** Of `bytes`, what prepared plans share beside their operands: the most that one of them needs, and what smaller ones had before. */
+  workspace(): number;
 }
 
 /** The same backend, counted. */
 export function metered(backend: Backend): Meter {
   let [bytes, peak] = [0, 0];
+  let [workspace, largest] = [0, 0];
+  const take = (more: number) => {
+    bytes += more;
+    peak = Math.max(peak, bytes);
+  };
   const sizes = new Map<Buffer, number>();
   return {
     backend: {
@@ -22,8 +29,7 @@ export function metered(backend: Backend): Meter {
       allocate(size) {
         const buffer = backend.allocate(size);
         sizes.set(buffer, size);
-        bytes += size;
-        peak = Math.max(peak, bytes);
+        take(size);
         return buffer;
       },
       free(buffer) {
@@ -33,12 +39,23 @@ export function metered(backend: Backend): Meter {
       },
       write: (buffer, offset, data) => backend.write(buffer, offset, data),
       read: (buffer, offset, size) => backend.read(buffer, offset, size),
-      prepare: (plan, bindings) => backend.prepare(plan, bindings),
+      async prepare(plan, bindings) {
+        const executable = await backend.prepare(plan, bindings);
+        const wanted = backend.workspaceBytes?.(plan) ?? 0;
+        if (wanted > largest) {
+          take(wanted);
+          workspace += wanted;
+          largest = wanted;
+        }
+        return executable;
+      },
       run: (executable, signal) => backend.run(executable, signal),
       close: () => backend.close(),
+      workspaceBytes: (plan) => backend.workspaceBytes?.(plan) ?? 0,
     },
     bytes: () => bytes,
     peak: () => peak,
+    workspace: () => workspace,
   };
 }
 
@@ -46,7 +63,9 @@ export function metered(backend: Backend): Meter {
  * A backend that allocates and computes nothing: setting a run up on it, metered, tells what the run will take on a device with
  * these capabilities. `supports` is the device's, so that what it lacks is known too.
  */
-export function createDryBackend(device: Pick<Backend, "name" | "supports"> & { capabilities: Capabilities }): Backend {
+export function createDryBackend(
+  device: Pick<Backend, "name" | "supports" | "workspaceBytes"> & { capabilities: Capabilities },
+): Backend {
   const { name, capabilities } = device;
   return {
     name,
@@ -60,5 +79,6 @@ export function createDryBackend(device: Pick<Backend, "name" | "supports"> & { 
     prepare: async (plan) => ({ plan }),
     run: async () => {},
     close: async () => {},
+    workspaceBytes: (plan) => device.workspaceBytes?.(plan) ?? 0,
   };
 }

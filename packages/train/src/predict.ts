@@ -24,6 +24,8 @@ export interface Prediction {
     importance: number;
     intermediates: number;
     inputs: number;
+    /** What the backend needs beside them, such as panels of logits, as far as it tells. */
+    workspace: number;
     /** While held-out text is scored. */
     evaluation: number;
     total: number;
@@ -122,6 +124,7 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
     moments: 8 * elements,
     importance: model.adapter?.name === "adalora" ? 8 * elements : 0,
   };
+  const workspace = meter.workspace();
   const before = meter.bytes();
   if (recipe.eval) await rehearseEvaluation(recipe, model, store);
   const { arenaBytes, inputBytes } = program.plan;
@@ -131,6 +134,7 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
     ...parts,
     intermediates: arenaBytes,
     inputs: inputBytes + steps,
+    workspace,
     evaluation: meter.peak() - before,
   };
   const total = Object.values(memory).reduce((a, b) => a + b, 0);
