@@ -5,6 +5,8 @@ import type { TextStream } from "./io.js";
 export interface Progress {
   /** `done` of the total; `detail` is a short text behind it ("loss 3.21"); `total` corrects the total. */
   update(done: number, detail?: string, total?: number): void;
+  /** Rate and remaining time count from here: `done` of the total are there already, or it is another piece of work that begins. */
+  begin(done: number, total: number): void;
   /** Call at the end, also after an error. */
   stop(): void;
 }
@@ -24,27 +26,35 @@ export function startProgress(stream: TextStream, options: ProgressOptions): Pro
   return stream.isTTY ? bar(stream, options) : lines(stream, options);
 }
 
-export const silent: Progress = { update() {}, stop() {} };
+export const silent: Progress = { update() {}, begin() {}, stop() {} };
 
 function bar(stream: TextStream, { label, total, unit }: ProgressOptions): Progress {
   const format = "{label} [{bar}] {percentage}%  {count}  {rate}  {left} left  {detail}";
   const options = { format, stream, clearOnComplete: false, hideCursor: true, etaBuffer: 20, gracefulExit: false };
   const single = new SingleBar(options, Presets.shades_classic);
-  const start = performance.now();
+  let start: Start = { done: 0, at: performance.now() };
   single.start(Math.max(1, total), 0, { label, ...figures(0, total, unit, start), detail: "" });
+  const update = (done: number, detail = "", newTotal = total) => {
+    single.setTotal(Math.max(1, newTotal));
+    single.update(done, { ...figures(done, newTotal, unit, start), detail });
+  };
   return {
-    update(done, detail = "", newTotal = total) {
-      single.setTotal(Math.max(1, newTotal));
-      single.update(done, { ...figures(done, newTotal, unit, start), detail });
+    update,
+    begin(done, newTotal) {
+      start = { done, at: performance.now() };
+      update(done, "", newTotal);
     },
     stop: () => single.stop(),
   };
 }
 
 function lines(stream: TextStream, { label, total, unit }: ProgressOptions): Progress {
-  const start = performance.now();
-  let last = start;
+  let start: Start = { done: 0, at: performance.now() };
+  let last = start.at;
   return {
+    begin(done) {
+      start = { done, at: performance.now() };
+    },
     update(done, detail = "", newTotal = total) {
       const now = performance.now();
       if (now - last < LINE_EVERY_MS) return;
@@ -56,14 +66,20 @@ function lines(stream: TextStream, { label, total, unit }: ProgressOptions): Pro
   };
 }
 
+/** When work began, and what was done by then. */
+interface Start {
+  readonly done: number;
+  readonly at: number;
+}
+
 function figures(
   done: number,
   total: number,
   unit: string,
-  start: number,
+  start: Start,
 ): { count: string; rate: string; left: string } {
-  const seconds = (performance.now() - start) / 1000;
-  const perSecond = seconds > 0 ? done / seconds : 0;
+  const seconds = (performance.now() - start.at) / 1000;
+  const perSecond = seconds > 0 ? (done - start.done) / seconds : 0;
   return {
     count: `${amount(done, unit)} of ${amount(total, unit)}`,
     rate: `${amount(perSecond, unit)}/s`,

@@ -45,13 +45,18 @@ export class Run {
 
   /** What happens meanwhile: a line on stderr. Nothing with --quiet. */
   log(text: string): void {
-    if (this.#options.quiet) return;
-    this.#io.stderr.write(`${this.#progress !== undefined && this.#io.stderr.isTTY ? "\r\u001B[K" : ""}${text}\n`);
+    if (!this.#options.quiet) this.#line(text);
   }
 
   /** Something the user should know although the command goes on; also with --quiet. */
   warn(text: string): void {
-    this.#io.stderr.write(`warning: ${text}\n`);
+    this.#line(`warning: ${text}`);
+  }
+
+  /** In the place of the bar, which is drawn again below it. */
+  #line(text: string): void {
+    const bar = this.#progress !== undefined && this.#progress !== silent && this.#io.stderr.isTTY;
+    this.#io.stderr.write(`${bar ? "\r\u001B[K" : ""}${text}\n`);
   }
 
   /** Shows how far `body` is while it runs. */

@@ -37,6 +37,21 @@ test("plain lines come at most once in five seconds", () => {
   }
 });
 
+test("what was done before is not in the rate", () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  try {
+    const stream = new Capture();
+    const progress = startProgress(stream as never, { label: "train", total: 1, unit: "steps" });
+    vi.advanceTimersByTime(4000);
+    progress.begin(900, 1000);
+    vi.advanceTimersByTime(5000);
+    progress.update(910, "", 1000);
+    expect(stream.text).toBe("train: 910 steps of 1000 steps, 2 steps/s, 45 s left\n");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test("durations and sizes", () => {
   expect([7.4, 250, 7500].map(duration)).toEqual(["7 s", "4 min 10 s", "2 h 05 min"]);
   expect([512, 2048, 3 * 2 ** 30].map(formatBytes)).toEqual(["512 B", "2.0 KiB", "3.0 GiB"]);

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Interrupted } from "@slayer/cli";
 import { readDelta } from "@slayer/surgery";
@@ -169,10 +169,15 @@ describe("slayer train", () => {
     expect(scored!.replaceAll("¦", "")).toBe("  scored   assistant: it is 1</s>");
     const { code, stdout, stderr } = await slayer(["train", "recipe.yaml", "--json", ...sft]);
     expect(code, stderr).toBe(0);
+    expect(stderr).not.toContain("longer than sequence_length");
     const result = JSON.parse(stdout) as { data: { path: string; documents: number; epochs: number }[] };
     expect(result.data).toMatchObject([{ path: "chat.jsonl", documents: 30 }]);
     expect(result.data[0]!.epochs).toBeGreaterThan(0);
     expect(steps("runs/sft").filter(({ loss }) => loss !== undefined)).toHaveLength(6);
+    const cut = await slayer(["train", "recipe.yaml", ...sft, "--overwrite", "--set", "sequence_length=20"]);
+    expect(cut.stderr).toMatch(
+      /\d+ of 30 documents are longer than sequence_length \(20\): \d+ lose their end, \d+ are left out/,
+    );
   });
 
   it.each([
@@ -196,6 +201,14 @@ describe("slayer train", () => {
     expect(stderr).toContain(message);
     expect(stderr).not.toContain("    at ");
     expect(stdout).toBe("");
+  });
+
+  it("what is wrong with the model or the plan is said before data is tokenized; --seed goes on top of the recipe", async () => {
+    const wrong = await slayer(["train", "recipe.yaml", "--set", "trainable=[model.layers.9]"]);
+    expect(wrong.code).toBe(2);
+    expect(existsSync("runs/a")).toBe(false);
+    const plan = await slayer(["train", "recipe.yaml", "--dry-run", "--json", "--seed", "7"]);
+    expect(JSON.parse(plan.stdout)).toMatchObject({ recipe: { seed: 7 } });
   });
 
   it("an existing run needs --resume or --overwrite", async () => {

@@ -1,6 +1,7 @@
 /** What is wrong. A closed set: a caller can switch over it. */
 export type DataErrorCode =
   | "missing-file"
+  | "not-a-file"
   | "too-large"
   | "exists"
   | "bad-json"

@@ -159,6 +159,7 @@ describe("whole documents", () => {
           .map((length, i) => Array.from({ length: Math.min(length, 8) }, (_, t) => 1000 * (i + 1) + t))
           .map(String);
         expect(found.toSorted()).toEqual([...expected, ...expected].toSorted());
+        expect(batches.shortened()).toEqual({ truncated: lengths.filter((length) => length > 8).length, leftOut: 0 });
       }),
     );
   });

@@ -119,5 +119,8 @@ describe("paths and patterns", () => {
       file: "*.parquet",
       message: expect.stringContaining(`looked in ${directories.join(" and in ")}`),
     });
+    await expect(expandPath("deep", directories)).rejects.toThrow(
+      "a directory: name the files in it, as with deep/*.jsonl",
+    );
   });
 });

@@ -61,6 +61,11 @@ export async function previewData(
   return found;
 }
 
+/** The files of one entry of the recipe's `eval.perplexity`. Throws a DataError where there are none. */
+export async function heldOutFiles(path: string, directory: string | undefined): Promise<string[]> {
+  return expandPath(path, places(directory));
+}
+
 /** Held-out files as one run of ids, each document with the tokenizer's own post-processing, and their size in UTF-8. */
 export async function heldOutIds(
   path: string,
@@ -69,7 +74,7 @@ export async function heldOutIds(
 ): Promise<{ ids: Int32Array; bytes: number }> {
   const parts: Int32Array[] = [];
   let bytes = 0;
-  for await (const { text } of new DocumentReader(await expandPath(path, places(directory)))) {
+  for await (const { text } of new DocumentReader(await heldOutFiles(path, directory))) {
     parts.push(tokenizer.encode(text));
     bytes += Buffer.byteLength(text);
   }

@@ -7,4 +7,4 @@ export type { Measured, TrainOptions, TrainResult } from "./loop.js";
 export { readMetrics, type EvalMetrics, type Metrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 export type { Prediction } from "./predict.js";
 export { checkRecipe, parseRecipe, type Recipe } from "./recipe.js";
-export { checkDirectory, dryRun, train } from "./train.js";
+export { checkRun, dryRun, train } from "./train.js";

@@ -1,10 +1,8 @@
 import { join } from "node:path";
 import { DataError, type Tokenizer } from "@slayer/data";
-import { perplexity } from "@slayer/eval";
 import { LossWatch, saveAnomaly } from "./anomaly.js";
-import { heldOutIds } from "./data-files.js";
 import { InterruptedError, TrainingError } from "./errors.js";
-import { adaptWith } from "./adapter.js";
+import type { Evaluate } from "./evaluation.js";
 import { exportResult } from "./export-result.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 import type { OpenModel } from "./model.js";
@@ -42,6 +40,8 @@ export interface TrainResult {
   /** The directory of what was trained: a model in Hugging Face layout, or as the recipe says an adapter or a delta. */
   model: string;
   steps: number;
+  /** Steps done before this call, in a run that was resumed. `seconds` and what is measured do not count them. */
+  firstStep: number;
   /** Steps that made no update. */
   skipped: number;
   tokens: number;
@@ -74,6 +74,8 @@ export interface RunParts {
   readonly tokenizer: Tokenizer;
   readonly data: TrainingData;
   readonly prediction: Prediction;
+  /** Losses of held-out text for the weights as they stand. */
+  readonly evaluate: Evaluate;
   /** Bytes allocated on the device so far, at most. */
   readonly peakMemory: () => number;
 }
@@ -83,7 +85,7 @@ const MOST_SKIPPED = 10;
 
 /** Steps from where the run stands to its end; saves, evaluates, and exports the model. */
 export async function runLoop(parts: RunParts): Promise<TrainResult> {
-  const { recipe, options, setup, data, prediction } = parts;
+  const { recipe, options, setup, data, prediction, evaluate } = parts;
   const { signal, warn = () => {} } = options;
   const checkpoints = join(recipe.out, "checkpoints");
   const steps = data.steps(recipe);
@@ -91,15 +93,15 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
 
   const restored = options.resume ? await restoreState(checkpoints, setup.optimizer, warn) : null;
   const batches = await data.batches(restored?.position);
+  const firstStep = restored?.step ?? 0;
   let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: batches.position() };
   options.onData?.(data.summary(batches));
   const log = await RunLog.open(recipe.out, state.step);
   const before = await readMetrics(join(recipe.out, "metrics.jsonl"));
   const watch = new LossWatch(recipe.anomalies.loss_rise, before.flatMap(lossOf));
   const saver = new CheckpointSaver(checkpoints, setup.optimizer, recipe.checkpoint?.keep ?? 1, warn);
-  options.onPlan?.({ ...prediction, steps, firstStep: state.step });
+  options.onPlan?.({ ...prediction, steps, firstStep });
 
-  const evaluate = await prepareEvaluation(parts);
   const seconds: number[] = [];
   let finalLoss = before.flatMap(lossOf).at(-1) ?? null;
   let skippedInARow = 0;
@@ -150,7 +152,16 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   };
   const { skipped, tokens } = state;
   const elapsed = (performance.now() - started) / 1000;
-  const result = { model: out, steps, skipped, tokens, finalLoss, seconds: elapsed, data: data.summary(batches) };
+  const result = {
+    model: out,
+    steps,
+    firstStep,
+    skipped,
+    tokens,
+    finalLoss,
+    seconds: elapsed,
+    data: data.summary(batches),
+  };
   await log.finish({ ...result, predicted: prediction, measured });
   return { ...result, predicted: prediction, measured };
 }
@@ -184,28 +195,4 @@ async function skip(
   options.warn?.(`step ${step} is left out: ${problem}; its batch is in ${file}`);
   await setup.optimizer.discard();
   return { step, skipped: problem, tokens };
-}
-
-/** Tokenizes the held-out files once; the returned function gives each one's nats per token for the weights as they stand. */
-async function prepareEvaluation({ recipe, options, model, setup, tokenizer, data }: RunParts) {
-  const files = await Promise.all(
-    (recipe.eval?.perplexity ?? []).map(async (path) => ({
-      path,
-      ...(await heldOutIds(path, tokenizer, options.directory)),
-    })),
-  );
-  if (recipe.eval) files.push(...data.heldOut());
-  const adapt = recipe.adapter && { adapt: adaptWith(recipe.adapter) };
-  return async (): Promise<Record<string, number>> => {
-    const losses: Record<string, number> = {};
-    for (const { path, ids, bytes } of files) {
-      const result = await perplexity(model.config, setup.store, ids, {
-        sequenceLength: recipe.sequence_length,
-        bytes,
-        ...adapt,
-      });
-      losses[path] = result.nats_per_token;
-    }
-    return losses;
-  };
 }

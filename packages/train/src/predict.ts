@@ -1,4 +1,3 @@
-import { freemem } from "node:os";
 import { forward, typesIn } from "@slayer/model";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, type Store } from "@slayer/tensor";
 import { createDryBackend, metered } from "./dry-backend.js";
@@ -30,6 +29,8 @@ export interface Prediction {
     evaluation: number;
     total: number;
   };
+  /** Bytes free for it now: the device's, or this machine's where the device has no memory of its own or does not tell. */
+  memoryFree: number;
   precision: { activations: FloatDType; trained: FloatDType; masters: boolean };
   recompute: boolean;
   /** What computing blocks again costs: its share of all arithmetic, and the bytes it saves. */
@@ -50,16 +51,22 @@ export interface RunPlan {
   readonly prediction: Prediction;
 }
 
+/** A container may have less than the machine. CUDA's largest buffer is the device's memory. */
+function memoryFreeFor({ name, capabilities }: Backend): number {
+  return name === "cuda" ? capabilities.maxBufferBytes : process.availableMemory();
+}
+
 /**
- * Plans a run for a backend without allocating anything on it: `auto` recomputes blocks only if the plan would not fit into
- * `memory` bytes otherwise. `measure` gives the device's rates; without it there is no prediction of time.
+ * Plans a run for a backend without allocating anything on it: `auto` recomputes blocks only if the plan would not fit otherwise,
+ * into `memory` bytes, or its intermediates into one buffer. `measure` gives the device's rates; without it there is no
+ * prediction of time.
  */
 export async function planRun(
   recipe: Recipe,
   model: Geometry,
   backend: Backend,
   measure?: (shape: StepShape, precision: Precision) => Promise<Probe>,
-  memory = freemem(),
+  memory = memoryFreeFor(backend),
 ): Promise<RunPlan> {
   const { sequences, micro = sequences } = recipe.batch;
   const segments = recipe.packing !== "concatenate";
@@ -67,7 +74,8 @@ export async function planRun(
   const plan = (recompute: boolean) =>
     rehearse(recipe, model, backend, { batch: micro, length: recipe.sequence_length, segments, recompute }, precision);
   const kept = await plan(false);
-  const recompute = recipe.recompute === "block" || (recipe.recompute === "auto" && kept.memory.total > memory);
+  const fits = kept.memory.total <= memory && kept.memory.intermediates <= backend.capabilities.maxBufferBytes;
+  const recompute = recipe.recompute === "block" || (recipe.recompute === "auto" && !fits);
   const chosen = recompute ? await plan(true) : kept;
   const cost = planCost(chosen.plan);
   const shape = { batch: micro, length: recipe.sequence_length, segments, recompute };
@@ -89,6 +97,7 @@ export async function planRun(
         : elements(model.trainable),
       decayed: { tensors: matrices, not: model.trainable.length - matrices },
       memory: chosen.memory,
+      memoryFree: memory,
       precision: { activations: precision.activations, trained: precision.trained, masters: precision.masters },
       recompute,
       recomputation: recompute

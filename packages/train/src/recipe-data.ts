@@ -3,7 +3,9 @@ import { z } from "zod";
 /** One entry under `data`. */
 export const dataSource = z.strictObject({
   /** Files, or patterns such as math/*.jsonl: .txt and .md (one document each), .jsonl, .json (a list), each also .gz or .zst; .parquet. */
-  path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
+    error: "expected a path or a list of paths",
+  }),
   /** cpt: the field of a record that holds the text. */
   text: z.string().min(1).default("text"),
   /** sft: how a record holds a conversation. */

@@ -28,7 +28,11 @@ const recipeSchema = z.strictObject({
     .optional(),
   stage: z.enum(["cpt", "sft"]).default("cpt"),
   /** What is trained: `provenance` (the new and updated blocks), `all`, or patterns on whole path segments. */
-  trainable: z.union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)]).default("provenance"),
+  trainable: z
+    .union([z.enum(["provenance", "all"]), z.array(z.string().min(1)).min(1)], {
+      error: "expected provenance, all, or a list of names such as [provenance, lm_head]",
+    })
+    .default("provenance"),
   /** Instead of `trainable`: the model stays as it is, and low-rank matrices beside its linear layers are trained. */
   adapter: adapter.optional(),
   data: z.array(dataSource).min(1),
@@ -99,7 +103,8 @@ const recipeSchema = z.strictObject({
 export type Recipe = Omit<z.infer<typeof recipeSchema>, "packing"> & { packing: Packing };
 
 /**
- * Checks a recipe given as YAML text; `set` holds `key=value` assignments with dotted keys, values in YAML, which go on top.
+ * Checks a recipe given as YAML text; `set` holds `key=value` assignments with dotted keys, values in YAML, which go on top;
+ * `key=null` takes a key out.
  * Throws RecipeError naming the key.
  */
 export function parseRecipe(text: string, file: string, set: readonly string[] = []): Recipe {
@@ -118,8 +123,8 @@ export function parseRecipe(text: string, file: string, set: readonly string[] =
 
 /** Checks a recipe given as data. */
 export function checkRecipe(raw: unknown, file: string): Recipe {
-  const parsed = recipeSchema.safeParse(raw);
-  if (!parsed.success) throw new RecipeError(`${file}: ${z.prettifyError(parsed.error)}`);
+  const parsed = recipeSchema.safeParse(raw, { reportInput: true });
+  if (!parsed.success) throw new RecipeError(`${file}: ${parsed.error.issues.map(describeIssue).join("; ")}`);
   const recipe: Recipe = { ...parsed.data, packing: packingOf(parsed.data) };
   const lengths = ["steps", "epochs", "tokens"].filter((key) => recipe[key as "steps"] !== undefined);
   if (lengths.length !== 1) {
@@ -155,6 +160,14 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   return recipe;
 }
 
+/** What was wanted where, and what came. */
+function describeIssue({ path, message, input }: z.core.$ZodIssue): string {
+  const came = typeof input === "number" ? String(input) : JSON.stringify(input);
+  const short = came === undefined || came.length < 80 ? came : `${came.slice(0, 80)}…`;
+  const isSaid = short === undefined || path.length === 0 || /received (undefined|null|NaN|Infinity)/.test(message);
+  return `${path.length === 0 ? "" : `${path.join(".")}: `}${message}${isSaid ? "" : `, got ${short}`}`;
+}
+
 function assign(target: Record<string, unknown>, assignment: string): void {
   const at = assignment.indexOf("=");
   if (at < 1) throw new RecipeError(`--set wants key=value, got '${assignment}'`);
@@ -168,7 +181,9 @@ function assign(target: Record<string, unknown>, assignment: string): void {
     }
     object = next as Record<string, unknown>;
   }
-  define(object, path.at(-1)!, valueOf(assignment, at));
+  const value = valueOf(assignment, at);
+  if (value === null) delete object[path.at(-1)!];
+  else define(object, path.at(-1)!, value);
 }
 
 /** An own property whatever the key is called, `__proto__` included. */

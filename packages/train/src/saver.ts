@@ -1,4 +1,3 @@
-import { freemem } from "node:os";
 import type { AdamW } from "@slayer/optim";
 import { reader, saveState, snapshot, stateBytes, type TrainingState } from "./state.js";
 
@@ -24,7 +23,7 @@ export class CheckpointSaver {
   /** Resolves when training may go on. A checkpoint that cannot be written is warned of; those before it stay. */
   async save(state: TrainingState): Promise<void> {
     await this.#writing;
-    const fits = 1.25 * stateBytes(this.#optimizer) < freemem();
+    const fits = 1.25 * stateBytes(this.#optimizer) < process.availableMemory();
     const read = fits ? await snapshot(this.#optimizer) : reader(this.#optimizer);
     this.#writing = this.#write(read, state).catch((error: unknown) => {
       this.#warn(

@@ -113,21 +113,26 @@ export async function saveState(
 }
 
 /**
- * Restores the newest undamaged checkpoint under `root` into the optimizer's store; null if there is none. Damaged ones are
+ * Restores the newest undamaged checkpoint under `root` into the optimizer's store; null if none was written yet. Damaged ones are
  * reported to `warn` and passed over.
+ * @throws TrainingError where all are damaged
  */
 export async function restoreState(
   root: string,
   optimizer: AdamW,
   warn: (message: string) => void,
 ): Promise<TrainingState | null> {
-  for (const step of await savedSteps(root)) {
+  const steps = await savedSteps(root);
+  for (const step of steps) {
     const dir = join(root, directoryName(step));
     try {
       return await readState(dir, optimizer);
     } catch (error) {
       warn(`${dir} is damaged and is passed over: ${(error as Error).message}`);
     }
+  }
+  if (steps.length > 0) {
+    throw new TrainingError(`${root}: none of the checkpoints there can be read; --overwrite begins the run anew`);
   }
   return null;
 }

@@ -25,6 +25,7 @@ export class TokenizedData implements TrainingData {
   readonly #recipe: Recipe;
   readonly #prepared: readonly PreparedSource[];
   readonly #settings: BatchSettings;
+  readonly #warn: (message: string) => void;
 
   readonly chatTemplate: string | undefined;
 
@@ -33,8 +34,10 @@ export class TokenizedData implements TrainingData {
     prepared: readonly PreparedSource[],
     tokenizer: Tokenizer,
     chatTemplate: string | undefined,
+    warn: (message: string) => void,
   ) {
     this.#recipe = recipe;
+    this.#warn = warn;
     this.chatTemplate = chatTemplate;
     this.#prepared = prepared;
     const { stage, batch, sequence_length: sequenceLength, seed } = recipe;
@@ -69,7 +72,8 @@ export class TokenizedData implements TrainingData {
         if (left !== undefined) warn(left);
       }
       const [{ read }] = specs as [SourceSpec];
-      return new TokenizedData(recipe, prepared, tokenizer, read.kind === "chat" ? read.template.template : undefined);
+      const template = read.kind === "chat" ? read.template.template : undefined;
+      return new TokenizedData(recipe, prepared, tokenizer, template, warn);
     } catch (error) {
       closeAll(prepared);
       throw error;
@@ -78,7 +82,16 @@ export class TokenizedData implements TrainingData {
 
   async batches(position?: Position): Promise<Batches> {
     const sources = this.#sources();
-    return position ? Batches.resume(sources, this.#settings, position) : new Batches(sources, this.#settings);
+    const batches = position ? Batches.resume(sources, this.#settings, position) : new Batches(sources, this.#settings);
+    const { truncated, leftOut } = batches.shortened();
+    if (truncated + leftOut > 0) {
+      const all = this.#prepared.reduce((n, { train }) => n + train.documents, 0);
+      this.#warn(
+        `${truncated + leftOut} of ${all} documents are longer than sequence_length (${this.#settings.sequenceLength}): ` +
+          `${truncated} lose their end, ${leftOut} are left out, since nothing of them would be scored`,
+      );
+    }
+    return batches;
   }
 
   /** Sources by weight; without weights all together are one. */

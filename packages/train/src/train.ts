@@ -1,21 +1,23 @@
-import { mkdir, readdir, readFile, realpath, rm } from "node:fs/promises";
 import { cpus, platform, totalmem } from "node:os";
-import { join, sep } from "node:path";
+import { join } from "node:path";
 import { writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
 import { type Backend, OutOfMemoryError } from "@slayer/tensor";
 import { initialiseAdapter } from "./adapter.js";
+import { heldOutFiles } from "./data-files.js";
 import { metered } from "./dry-backend.js";
 import { RecipeError } from "./errors.js";
-import { checkExport, WHOLE_MODEL } from "./export-result.js";
+import { prepareEvaluation } from "./evaluation.js";
+import { checkExport } from "./export-result.js";
 import { runLoop, type TrainOptions, type TrainResult } from "./loop.js";
 import { type Geometry, openModel, type OpenModel, readGeometry } from "./model.js";
 import { openData } from "./open-data.js";
-import { planRun, type Prediction } from "./predict.js";
+import { planRun, type Prediction, type RunPlan } from "./predict.js";
 import { probe } from "./probe.js";
 import { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
+import { checkDirectory, prepareDirectory } from "./run-directory.js";
 import { setUp, type Setup } from "./setup.js";
 
 /**
@@ -55,22 +57,11 @@ const measureWith =
 export async function train(recipe: Recipe, backend: Backend, options: TrainOptions = {}): Promise<TrainResult> {
   let setup: Setup | undefined;
   let { data } = options;
-  let model: OpenModel | undefined;
+  let checked: CheckedRun | undefined;
   try {
-    model = await openModel(recipe);
-    warnOfLength(recipe, model, options.warn);
-    const tokenizer = await Tokenizer.load(recipe.model);
-    if (tokenizer.vocabSize > model.config.vocabSize) {
-      throw new RecipeError(
-        `${recipe.model}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ${model.config.vocabSize} embeddings`,
-      );
-    }
-    const measure = options.measure ? measureWith(recipe, model, backend) : undefined;
-    const { shape, precision, prediction } = await planRun(recipe, model, backend, measure);
-    checkFits(prediction, backend);
-    // Tokenizing can take hours; what is wrong with the directory is said before.
-    await checkDirectory(recipe, options);
-    await checkExport(recipe);
+    checked = await openRun(recipe, backend, options);
+    const { model, tokenizer } = checked;
+    const { shape, precision, prediction } = checked.plan;
     data ??= await openData(recipe, options, tokenizer);
     const meter = metered(backend);
     try {
@@ -80,27 +71,68 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     }
     await load(recipe, model, setup, options.signal);
     const allocator = await RankAllocator.of(recipe.adapter, setup.optimizer, model.config, data.steps(recipe));
+    const peakMemory = () => meter.peak();
+    const parts = { recipe, options, model, setup, allocator, tokenizer, data, prediction, peakMemory };
+    const evaluate = await prepareEvaluation(parts);
     // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
     await prepareDirectory(recipe, options);
     await describeEnvironment(recipe, backend, prediction);
-    const parts = {
-      recipe,
-      options,
-      model,
-      setup,
-      allocator,
-      tokenizer,
-      data,
-      prediction,
-      peakMemory: () => meter.peak(),
-    };
-    return await runLoop(parts);
+    return await runLoop({ ...parts, evaluate });
   } finally {
     await data?.close();
     setup?.program.free();
     setup?.optimizer.free();
     setup?.store.free();
-    await model?.checkpoint.close();
+    await checked?.model.checkpoint.close();
+  }
+}
+
+/**
+ * Whether a run can begin, as far as that is known without reading its data: the model, what is trained of it, the plan on this
+ * backend, the run's directory, and whether files of held-out text are there. `train` checks it too; before data is tokenized for it,
+ * which can take hours, this says what is wrong. Changes nothing. Throws what `train` does.
+ */
+export async function checkRun(
+  recipe: Recipe,
+  backend: Backend,
+  options: Pick<TrainOptions, "resume" | "overwrite" | "directory"> = {},
+): Promise<void> {
+  const { resume = false, overwrite = false, directory } = options;
+  const { model } = await openRun(recipe, backend, { resume, overwrite, directory });
+  await model.checkpoint.close();
+}
+
+interface CheckedRun {
+  readonly model: OpenModel;
+  readonly tokenizer: Tokenizer;
+  readonly plan: RunPlan;
+}
+
+/** What is known of a run before its data is read, checked. */
+async function openRun(recipe: Recipe, backend: Backend, options: TrainOptions): Promise<CheckedRun> {
+  const model = await openModel(recipe);
+  try {
+    warnOfLength(recipe, model, options.warn);
+    const tokenizer = await Tokenizer.load(recipe.model);
+    if (tokenizer.vocabSize > model.config.vocabSize) {
+      throw new RecipeError(
+        `${recipe.model}: the tokenizer has ${tokenizer.vocabSize} ids, the model only ${model.config.vocabSize} embeddings`,
+      );
+    }
+    const measure = options.measure ? measureWith(recipe, model, backend) : undefined;
+    const plan = await planRun(recipe, model, backend, measure);
+    checkFits(plan.prediction, backend);
+    const { memory, memoryFree } = plan.prediction;
+    if (memory.total > memoryFree) {
+      options.warn?.(`the run takes ${mebibytes(memory.total)}, more than the ${mebibytes(memoryFree)} that are free`);
+    }
+    await checkDirectory(recipe, options);
+    await checkExport(recipe);
+    for (const path of recipe.eval?.perplexity ?? []) await heldOutFiles(path, options.directory);
+    return { model, tokenizer, plan };
+  } catch (error) {
+    await model.checkpoint.close();
+    throw error;
   }
 }
 
@@ -133,11 +165,12 @@ function checkFits({ memory, recompute }: Prediction, { name, capabilities }: Ba
 /** The backend's error, with what the whole run takes, by component. */
 function tooLarge(error: OutOfMemoryError, { memory, recompute }: Prediction): OutOfMemoryError {
   const { total, ...parts } = memory;
-  const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const list = Object.entries(parts).flatMap(([name, bytes]) => (bytes > 0 ? [`${name} ${mebibytes(bytes)}`] : []));
   const takes = `the run takes ${mebibytes(total)}: ${list.join(", ")}`;
   return new OutOfMemoryError(`${error.message}; ${takes}; ${mend(recompute)}`, { cause: error });
 }
+
+const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 const mend = (recompute: boolean) =>
   `lower batch.micro or sequence_length${recompute ? "" : ", or set recompute: block"}`;
@@ -156,73 +189,4 @@ async function describeEnvironment(recipe: Recipe, backend: Backend, prediction:
     predicted: prediction,
   };
   await writeFileAtomic(join(recipe.out, "environment.json"), `${JSON.stringify(environment, null, 2)}\n`);
-}
-
-/** Keys that may change when a run is resumed, since the curve does not depend on them. */
-const FREE_KEYS = ["anomalies", "checkpoint", "eval", "export", "token_cache"] as const;
-
-function fixedPart(recipe: Recipe): string {
-  return JSON.stringify({ ...recipe, ...Object.fromEntries(FREE_KEYS.map((key) => [key, undefined])) });
-}
-
-const RUN_PARTS = [
-  WHOLE_MODEL,
-  "anomalies",
-  "checkpoints",
-  "delta",
-  "environment.json",
-  "metrics.jsonl",
-  "model",
-  "ranks.svg",
-  "report.html",
-  "summary.json",
-  "tensorboard",
-];
-
-/**
- * Whether a run can have its directory: a new run's holds nothing that is in its way; a resumed one must have been started with
- * the same recipe. What is not a run's is never replaced, nor the model that the run starts from. Changes nothing.
- * @throws RecipeError
- */
-export async function checkDirectory(
-  recipe: Recipe,
-  { resume, overwrite }: Pick<TrainOptions, "resume" | "overwrite">,
-): Promise<void> {
-  const { out } = recipe;
-  const model = await realpath(recipe.model);
-  for (const part of RUN_PARTS) {
-    const path = await realpath(join(out, part)).catch(() => null);
-    if (path !== null && (model === path || model.startsWith(path + sep))) {
-      throw new RecipeError(`out: ${out} would replace ${recipe.model}, the model to start from; choose another out`);
-    }
-  }
-  const file = join(out, "recipe.json");
-  const before = await readFile(file, "utf8").catch(() => null);
-  if (before !== null && resume && fixedPart(JSON.parse(before) as Recipe) !== fixedPart(recipe)) {
-    throw new RecipeError(
-      `${file} differs from the recipe given: a resumed run needs the one it was started with (but for ${FREE_KEYS.join(", ")})`,
-    );
-  }
-  if (before !== null && !resume && !overwrite) {
-    throw new RecipeError(`${out} holds a run already: --resume continues it, --overwrite replaces it`);
-  }
-  const there = await readdir(out).catch((): string[] => []);
-  const foreign = RUN_PARTS.find((part) => there.includes(part));
-  if (before === null && foreign !== undefined) {
-    throw new RecipeError(`${join(out, foreign)} exists, but ${out} is not a run (no recipe.json); choose another out`);
-  }
-}
-
-/** Empties the directory of a run that begins anew, and writes down the recipe. */
-async function prepareDirectory(recipe: Recipe, options: TrainOptions): Promise<void> {
-  await checkDirectory(recipe, options);
-  const { out } = recipe;
-  const file = join(out, "recipe.json");
-  const text = `${JSON.stringify(recipe, null, 2)}\n`;
-  const before = await readFile(file, "utf8").catch(() => null);
-  if (before === null || !options.resume) {
-    for (const part of [...RUN_PARTS, "recipe.json"]) await rm(join(out, part), { recursive: true, force: true });
-    await mkdir(out, { recursive: true });
-  }
-  if (before !== text || !options.resume) await writeFileAtomic(file, text);
 }

@@ -31,6 +31,24 @@ describe("recipe", () => {
     expect(recipe).toMatchObject({ optimizer: { lr: 1e-5 }, batch: { sequences: 4, micro: 2 }, out: "runs/y" });
   });
 
+  it("--set key=null takes a key out, as where a recipe has another length", () => {
+    const recipe = parseRecipe(`${minimal}clip: 2\n`, "r.yaml", ["steps=null", "tokens=1e6", "clip=null", "seed=null"]);
+    expect(recipe).toMatchObject({ tokens: 1e6, clip: 1, seed: 1 });
+    expect(recipe.steps).toBeUndefined();
+  });
+
+  it.each([
+    [
+      "trainable=none",
+      'trainable: expected provenance, all, or a list of names such as [provenance, lm_head], got "none"',
+    ],
+    ["optimizer.lr=-1", "optimizer.lr: Too small: expected number to be >=0, got -1"],
+    ["schedule.name=step", 'got "step"'],
+    ["optimizer={name: adamw, betas: 0.9}", "optimizer.betas: Invalid input: expected tuple, received number, got 0.9"],
+  ])("%s: the message says what was wanted, and what came", (set, message) => {
+    expect(() => parseRecipe(minimal, "r.yaml", [set])).toThrow(message);
+  });
+
   it.each([
     ["an unknown key", `${minimal}learning_rate: 1\n`, [], "learning_rate"],
     ["no length", minimal.replace("steps: 2", ""), [], "exactly one of steps, epochs, tokens"],
@@ -44,7 +62,7 @@ describe("recipe", () => {
     ["a group without parameters", minimal, ["optimizer.groups=[{lr: 1}]"], "optimizer.groups"],
     ["one weight of two", minimal, ["data=[{path: a.txt, weight: 5}, {path: b.txt}]"], "1 of 2 sources have a weight"],
     ["NaN", minimal, ["optimizer.lr=.nan"], "optimizer.lr"],
-    ["a beta of 1, whose bias correction divides by 0", minimal, ["optimizer.betas=[0.9, 1]"], "optimizer.betas[1]"],
+    ["a beta of 1, whose bias correction divides by 0", minimal, ["optimizer.betas=[0.9, 1]"], "optimizer.betas.1"],
     ["an eps of 0, with which a gradient of 0 gives NaN", minimal, ["optimizer.eps=0"], "optimizer.eps"],
     ["not a mapping", "- 1", [], "a recipe is a mapping"],
     ["broken YAML", "model: [", [], "not valid YAML"],

@@ -137,9 +137,8 @@ describe("gradient accumulation", () => {
   });
 });
 
-/** As planned for a backend, one micro-batch per step. */
-async function predict(of: typeof config, all: typeof parameters, trainable: typeof parameters, changes: object = {}) {
-  const recipe = checkRecipe(
+function recipeOf(changes: object) {
+  return checkRecipe(
     {
       model: "m",
       data: [{ path: "d" }],
@@ -151,6 +150,11 @@ async function predict(of: typeof config, all: typeof parameters, trainable: typ
     },
     "test recipe",
   );
+}
+
+/** As planned for a backend, one micro-batch per step. */
+async function predict(of: typeof config, all: typeof parameters, trainable: typeof parameters, changes: object = {}) {
+  const recipe = recipeOf(changes);
   const model = { config: of, parameters: all, trainable, stored: () => "F32" as const };
   return (await planRun(recipe, model, createReferenceBackend())).prediction;
 }
@@ -179,6 +183,22 @@ describe("prediction", () => {
     expect(again.modelFlops).toBe(plain.modelFlops);
     expect(again.recomputation!.saved).toBe(plain.memory.total - again.memory.total);
     expect(again.recomputation!.share).toBeCloseTo((again.flops - plain.flops) / again.flops, 2);
+  });
+
+  it("auto recomputes where memory is short, or where the intermediates do not fit into one buffer", async () => {
+    const trainable = inBlocks(2, 6);
+    const plain = await predict(config, parameters, trainable);
+    const { total, intermediates } = plain.memory;
+    const recomputes = async (maxBufferBytes: number, memory: number) => {
+      const reference = createReferenceBackend();
+      const backend = { ...reference, capabilities: { ...reference.capabilities, maxBufferBytes } };
+      const model = { config, parameters, trainable, stored: () => "F32" as const };
+      const { prediction } = await planRun(recipeOf({}), model, backend, undefined, memory);
+      return prediction.recompute;
+    };
+    expect(await recomputes(intermediates, total)).toBe(false);
+    expect(await recomputes(intermediates, total - 1)).toBe(true);
+    expect(await recomputes(intermediates - 1, total)).toBe(true);
   });
 
   it("bf16: working copies and frozen weights take half, masters are there beside them", async () => {

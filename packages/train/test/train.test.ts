@@ -127,6 +127,13 @@ describe("continued pre-training of a surgically expanded model", () => {
     });
     expect(warnings).toEqual([expect.stringContaining("step-00000008 is damaged and is passed over")]);
     expect(await curve("damaged")).toEqual(await curve("plain"));
+    for (const step of await readdir(join(dir, "damaged", "checkpoints"))) {
+      await writeFile(join(dir, "damaged", "checkpoints", step, "state.json"), "{}");
+    }
+    await expect(train(recipe("damaged"), createReferenceBackend(), { resume: true })).rejects.toThrow(
+      "none of the checkpoints there can be read; --overwrite begins the run anew",
+    );
+    expect((await curve("damaged")).length).toBeGreaterThan(8);
   });
 
   it("a last metrics line cut short by a crash is dropped on resume", async () => {
@@ -272,6 +279,14 @@ describe("mistakes", () => {
     const before = await tensorBytes(join(dir, "plain", "model"));
     const wrong = recipe("plain", { data: [{ path: join(dir, "nothing.jsonl") }] });
     await expect(train(wrong, createReferenceBackend(), { overwrite: true })).rejects.toThrow("nothing.jsonl");
+    await writeFile(join(dir, "short.txt"), "");
+    for (const [name, message] of [
+      ["nowhere.txt", "no such file"],
+      ["short.txt", /short.txt has \d tokens; at least 2/],
+    ] as const) {
+      const held = recipe("plain", { eval: { every: 4, perplexity: [join(dir, name)] } });
+      await expect(train(held, createReferenceBackend(), { overwrite: true })).rejects.toThrow(message);
+    }
     expect(await tensorBytes(join(dir, "plain", "model"))).toEqual(before);
     expect((await curve("plain")).length).toBeGreaterThan(8);
   });
@@ -279,6 +294,10 @@ describe("mistakes", () => {
   it("the model to start from, and what is not a run's, are never replaced", async () => {
     const own = recipe("plain", { model: join(dir, "plain", "model") });
     await expect(train(own, createReferenceBackend(), { overwrite: true })).rejects.toThrow("the model to start from");
+    const inside = { ...recipe("x"), out: expanded };
+    await expect(train(inside, createReferenceBackend(), { overwrite: true })).rejects.toThrow(
+      "the model to start from",
+    );
     await mkdir(join(dir, "thesis", "model"), { recursive: true });
     const foreign = recipe("thesis");
     await expect(train(foreign, createReferenceBackend(), { overwrite: true })).rejects.toThrow("is not a run");
@@ -305,9 +324,8 @@ describe("mistakes", () => {
   });
 
   it("a resumed run needs the same recipe", async () => {
-    await expect(train(recipe("plain", { clip: 2 }), createReferenceBackend(), { resume: true })).rejects.toThrow(
-      RecipeError,
-    );
+    const changed = recipe("plain", { clip: 2, seed: 3, checkpoint: { every: 2 } });
+    await expect(train(changed, createReferenceBackend(), { resume: true })).rejects.toThrow("differ in clip, seed:");
   });
 
   it("trainable: provenance without provenance.json", async () => {

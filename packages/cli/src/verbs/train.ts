@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 import {
-  checkDirectory,
+  checkRun,
   dryRun,
   openData,
   parseRecipe,
@@ -18,6 +18,7 @@ import { duration, formatBytes } from "../progress.js";
 import { LiveReport } from "../report/live.js";
 import type { CommonOptions, Context, Run } from "../run.js";
 import { describeData, describeExample } from "./train-data.js";
+import { describePrediction, describeSteps, rate, seconds } from "./train-prediction.js";
 
 interface TrainOptions extends CommonOptions {
   readonly resume?: true;
@@ -53,10 +54,11 @@ export function addTrain(program: Command, context: Context): void {
       "print the first n documents or conversations as they are trained on, and train nothing",
       wholeNumber(1),
     )
-    .option("--set <key=value...>", "put values on top of the recipe, keys with dots", [])
-    .action((file: string, options: TrainOptions) =>
+    .option("--set <key=value...>", "put values on top of the recipe, keys with dots; key=null takes a key out", [])
+    .action((file: string, options: TrainOptions, command: Command) =>
       context.run(options, async (run) => {
-        const recipe = parseRecipe(await readText(file, 2 ** 20), file, options.set);
+        const seed = command.getOptionValueSource("seed") === "cli" ? [`seed=${options.seed}`] : [];
+        const recipe = parseRecipe(await readText(file, 2 ** 20), file, [...seed, ...options.set]);
         if (options.show !== undefined) return show(run, recipe, dirname(file), options.show);
         if (options.dryRun) return dry(run, recipe);
         const result = await trainWithProgress(run, recipe, dirname(file), options);
@@ -82,7 +84,7 @@ async function dry(run: Run, recipe: Recipe): Promise<object> {
   run.print(`model        planned from ${prediction.geometry}, for ${backend.capabilities.device}`);
   for (const line of describePrediction(recipe, prediction)) run.print(line);
   const steps = stepsOf(recipe, prediction);
-  if (steps !== null) run.print(describeWhole(steps, prediction));
+  if (steps !== null) run.print(`whole run    ${describeSteps(steps, prediction)}`);
   return { recipe, ...prediction, steps, seconds_per_step: prediction.time?.secondsPerStep ?? null };
 }
 
@@ -98,16 +100,20 @@ async function trainWithProgress(
   options: TrainOptions,
 ): Promise<TrainResult> {
   const backend = await run.backend();
-  await checkDirectory(recipe, options);
-  const data = await run.progress({ label: "tokenize", total: 1, unit: "B" }, (progress) =>
-    openData(recipe, {
+  await checkRun(recipe, backend, { ...options, directory });
+  const data = await run.progress({ label: "tokenize", total: 1, unit: "B" }, (progress) => {
+    let work = "";
+    return openData(recipe, {
       directory,
       signal: run.signal,
       warn: (message) => run.warn(message),
-      onTokenize: ({ stage, path, bytes, totalBytes, tokens }) =>
-        progress.update(bytes, stage === "hash" ? `looking at ${path}` : `${tokens} tokens of ${path}`, totalBytes),
-    }),
-  );
+      onTokenize: ({ stage, path, bytes, totalBytes, tokens }) => {
+        if (work !== `${stage} ${path}`) progress.begin(0, totalBytes);
+        work = `${stage} ${path}`;
+        progress.update(bytes, stage === "hash" ? `looking at ${path}` : `${tokens} tokens of ${path}`, totalBytes);
+      },
+    });
+  });
   return run.progress({ label: "train", total: 1, unit: "steps" }, async (progress) => {
     let report: LiveReport | undefined;
     let memory = "";
@@ -126,10 +132,10 @@ async function trainWithProgress(
         onPlan: ({ steps, firstStep, ...prediction }) => {
           report = new LiveReport(recipe.out, join(recipe.out, "report.html"));
           for (const line of describePrediction(recipe, prediction)) run.log(line);
-          run.log(describeWhole(steps - firstStep, prediction));
-          if (firstStep > 0) run.log(`resuming after step ${firstStep}`);
+          const left = describeSteps(steps - firstStep, prediction);
+          run.log(firstStep > 0 ? `resuming     after step ${firstStep} of ${steps}: ${left}` : `whole run    ${left}`);
           memory = formatBytes(prediction.memory.total);
-          progress.update(firstStep, "", steps);
+          progress.begin(firstStep, steps);
         },
         onStep: async (metrics, steps) => {
           progress.update(metrics.step, `${stepDetail(metrics)}  ${memory}`, steps);
@@ -151,48 +157,15 @@ async function trainWithProgress(
 /** The part of the progress line that says how training goes. */
 export function stepDetail({ loss, lr, grad_norm, tokens_per_second, mfu }: StepMetrics): string {
   const share = mfu === undefined ? "" : `  MFU ${(100 * mfu).toFixed(0)} %`;
-  return `loss ${loss.toFixed(3)}  lr ${lr.toExponential(1)}  |g| ${grad_norm.toFixed(2)}  ${Math.round(tokens_per_second)} tok/s${share}`;
-}
-
-function describePrediction(recipe: Recipe, prediction: Prediction): string[] {
-  const { parameters, trainable, memory, modelFlops, flops, bytes, recomputation, decayed, precision, time } =
-    prediction;
-  const share = ((100 * trainable) / parameters).toFixed(1);
-  const { total, ...parts } = memory;
-  const used = Object.entries(parts).filter(([, size]) => size > 0);
-  const decay = recipe.optimizer.weight_decay;
-  return [
-    `parameters   ${parameters.toLocaleString("en")}, of them trained ${trainable.toLocaleString("en")} (${share} %)`,
-    `decay        ${decay} on ${decayed.tensors} matrices; none on ${decayed.not} norms and biases`,
-    `memory       ${formatBytes(total)}: ${used.map(([name, size]) => `${name} ${formatBytes(size)}`).join(", ")}`,
-    `types        activations ${precision.activations}, trained weights ${precision.trained}${precision.masters ? " with f32 masters" : precision.trained === "bf16" ? ", rounded stochastically" : ""}${recipe.frozen ? `, frozen ones ${recipe.frozen}` : ""}`,
-    `per step     ${count(modelFlops)}FLOP counted for the model, ${count(flops)}FLOP in all, at least ${formatBytes(bytes)} moved`,
-    ...(recomputation
-      ? [
-          `recompute    every block twice: saves ${formatBytes(recomputation.saved)} for ${(100 * recomputation.share).toFixed(0)} % of all arithmetic`,
-        ]
-      : []),
-    ...(time
-      ? [
-          `device       matrix products at ${count(time.peakFlops)}FLOP/s, memory at ${count(time.bandwidth)}B/s, measured`,
-          `time         ${seconds(time.secondsPerStep)} per step, ${Math.round(time.tokensPerSecond)} tokens/s, MFU ${(100 * time.mfu).toFixed(0)} %`,
-        ]
-      : []),
-  ];
-}
-
-function describeWhole(steps: number, { time }: Prediction): string {
-  if (!time) return `whole run    ${steps} steps`;
-  const left = steps * time.secondsPerStep;
-  const end = Date.now() + 1000 * left;
-  const when = end < 8.64e15 ? `, until ${new Date(end).toISOString().slice(0, 16).replace("T", " ")} UTC` : "";
-  return `whole run    ${steps} steps, ${duration(left)}${when}`;
+  return `loss ${loss.toFixed(3)}  lr ${lr.toExponential(1)}  |g| ${grad_norm.toFixed(2)}  ${rate(tokens_per_second)} tok/s${share}`;
 }
 
 function printResult(run: Run, recipe: Recipe, result: TrainResult): void {
-  const { model, steps, skipped, tokens, finalLoss, predicted, measured } = result;
+  const { model, steps, firstStep, skipped, tokens, finalLoss, predicted, measured } = result;
   const left = skipped > 0 ? `, ${skipped} of them left out` : "";
-  run.print(`${model}: trained for ${steps} steps${left} on ${tokens} tokens in ${duration(result.seconds)}`);
+  run.print(
+    `${model}: trained for ${steps} steps${left} on ${tokens} tokens in ${duration(result.seconds)}${firstStep > 0 ? ` since step ${firstStep}` : ""}`,
+  );
   if (finalLoss !== null) {
     run.print(`last loss ${finalLoss.toFixed(4)}; curve in ${dirname(model)}/metrics.jsonl and report.html`);
   }
@@ -210,16 +183,4 @@ function printResult(run: Run, recipe: Recipe, result: TrainResult): void {
       `time per step: predicted ${seconds(secondsPerStep)}, measured ${seconds(measured.secondsPerStep)} (${off < 0 ? "" : "+"}${off} %)`,
     );
   }
-}
-
-/** 1.23 G, with a blank before the unit. */
-function count(value: number): string {
-  const prefixes = ["", "k", "M", "G", "T", "P", "E", "Z"];
-  const power = value < 1 ? 0 : Math.min(prefixes.length - 1, Math.floor(Math.log10(value) / 3));
-  return `${(value / 1000 ** power).toPrecision(3)} ${prefixes[power]}`;
-}
-
-function seconds(value: number): string {
-  if (value >= 60) return duration(value);
-  return value >= 1 ? `${value.toPrecision(3)} s` : `${(1000 * value).toPrecision(3)} ms`;
 }

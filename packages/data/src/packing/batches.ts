@@ -83,6 +83,13 @@ export class Batches {
     return this.#mixture.epochs();
   }
 
+  /** Mode "whole": documents that are longer than a sequence and lose their end, and those left out since then nothing of them is scored. */
+  shortened(): { truncated: number; leftOut: number } {
+    const sum = (of: "truncated" | "leftOut") =>
+      this.#mixture.packings.reduce((n, packing) => n + (packing[of] ?? 0), 0);
+    return { truncated: sum("truncated"), leftOut: sum("leftOut") };
+  }
+
   /** The next batch, in arrays of its own; null after the last epoch. */
   next(): Batch | null {
     if (this.#sequences >= this.#end) return null;

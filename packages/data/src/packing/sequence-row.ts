@@ -20,6 +20,9 @@ export interface Packing {
   readonly sequencesPerEpoch: number;
   /** Tokens in one pass, boundary tokens included. */
   readonly tokensPerEpoch: number;
+  /** Where documents are kept whole: those that lost their end, and those left out because nothing of them was left to score. */
+  readonly truncated?: number;
+  readonly leftOut?: number;
   /** Writes the n-th sequence of all epochs; the number of its real tokens. With `epochs`, what comes after them is padding. */
   writeSequence(n: number, row: SequenceRow, epochs?: number): number;
 }

@@ -13,7 +13,6 @@ import { idOf, type TokenSource } from "./token-source.js";
 export class WholePacking implements Packing {
   readonly sequencesPerEpoch: number;
   readonly tokensPerEpoch: number;
-  /** Documents that lost their end, and those left out because nothing of them was left to score. */
   readonly truncated: number;
   readonly leftOut: number;
   readonly #source: TokenSource;
