@@ -4,15 +4,7 @@ import { join } from "node:path";
 import { Checkpoint } from "@slayer/checkpoint";
 import { expand, planSlayer } from "@slayer/surgery";
 import { type Backend, createReferenceBackend, OutOfMemoryError } from "@slayer/tensor";
-import {
-  checkRecipe,
-  InterruptedError,
-  readMetrics,
-  RecipeError,
-  type StepMetrics,
-  train,
-  TrainingError,
-} from "@slayer/train";
+import { checkRecipe, InterruptedError, readMetrics, type StepMetrics, train, TrainingError } from "@slayer/train";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../../test/support/tiny-checkpoint.js";
 import { tinyTexts } from "../../../test/support/tiny-texts.js";
