@@ -10,7 +10,8 @@ enable chromium_experimental_subgroup_matrix;
 enable f16;
 #endif
 // C [m, n] = op(A)·op(B), or C += …, on subgroups' matrix units: a workgroup of four subgroups computes a tile of 64 × 64, each subgroup
-// 32 × 32 of it, from slices of A and B of depth 16 in workgroup memory. With HALF the units take f16: operands are rounded to it.
+// 32 × 32 of it, from slices of A and B of depth 16 in workgroup memory. SUBGROUP is the largest size that
+// subgroups may have; where they are smaller there are more of them, and the fifth and later ones only help loading. With HALF the units take f16: operands are rounded to it.
 // Operands as in matmul.wgsl.
 struct Params {
   m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
@@ -27,7 +28,8 @@ struct Params {
 #const UNIT_N
 #const UNIT_K
 #const SUBGROUP
-const WORKGROUP = 4 * SUBGROUP;
+const PARTS = 4u;
+const WORKGROUP = PARTS * SUBGROUP;
 const DEPTH = 16u;
 const TILE = 64u;
 const PART = 32u;
@@ -42,7 +44,7 @@ alias component = f32;
 var<workgroup> a_slice: array<component, TILE * DEPTH>;
 var<workgroup> b_slice: array<component, DEPTH * TILE>;
 // A unit's results per subgroup.
-var<workgroup> results: array<f32, 4 * UNIT_M * UNIT_N>;
+var<workgroup> results: array<f32, PARTS * UNIT_M * UNIT_N>;
 
 #include "subgroup_matrix.wgsl"
 
@@ -61,6 +63,7 @@ fn main(
 #if !EMULATED
   @builtin(subgroup_id) part: u32,
   @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(subgroup_size) lanes: u32,
 #endif
 ) {
   let first_row = w.y * TILE;
@@ -68,6 +71,7 @@ fn main(
 #if EMULATED
   let part = l / SUBGROUP;
   let lane = l % SUBGROUP;
+  let lanes = SUBGROUP;
 #endif
   let part_row = part / 2 * PART;
   let part_column = part % 2 * PART;
@@ -94,7 +98,7 @@ fn main(
       b_slice[slice * TILE + column] = fetch_b(depth + slice, first_column + column);
     }
     workgroupBarrier();
-    for (var slice = 0u; slice < DEPTH; slice += UNIT_K) {
+    for (var slice = 0u; slice < DEPTH && part < PARTS; slice += UNIT_K) {
       for (var i = 0u; i < ROWS; i++) {
         let left = load_left((part_row + i * UNIT_M) * DEPTH + slice);
         for (var j = 0u; j < COLUMNS; j++) {
@@ -107,9 +111,11 @@ fn main(
   }
   let first_result = part * UNIT_M * UNIT_N;
   for (var i = 0u; i < ROWS * COLUMNS; i++) {
-    keep(first_result, sums[i], lane);
+    if (part < PARTS) {
+      keep(first_result, sums[i], lane);
+    }
     workgroupBarrier();
-    for (var j = lane; j < UNIT_M * UNIT_N; j += SUBGROUP) {
+    for (var j = lane; j < UNIT_M * UNIT_N && part < PARTS; j += lanes) {
       let row = first_row + part_row + i / COLUMNS * UNIT_M + j / UNIT_N;
       let column = first_column + part_column + i % COLUMNS * UNIT_N + j % UNIT_N;
       if (row < p.m && column < p.n) {

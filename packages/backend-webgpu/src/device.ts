@@ -1,7 +1,7 @@
 import type { TuningStore } from "@slayer/tensor";
 import { AdapterMissingError } from "./errors.js";
 import type { DeviceTraits } from "./lowering.js";
-import { matrixFeature, matrixUnitOf } from "./matrix-unit.js";
+import { matrixUnitOf } from "./matrix-unit.js";
 import { candidates, possible, type Variant } from "./variants.js";
 
 export interface WebgpuOptions {
@@ -56,12 +56,12 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
   }
   const half = options.half === true && features.has("shader-f16");
   const measured = options.tuning !== undefined || options.products !== undefined;
-  const unit = measured ? matrixFeature(features) : undefined;
+  const matrixUnit = measured ? matrixUnitOf(info, features, half) : undefined;
   const wanted: GPUFeatureName[] = [
     "subgroups",
     ...(options.profile ? ["timestamp-query" as const] : []),
     ...(half ? ["shader-f16" as const] : []),
-    ...(unit ? [unit] : []),
+    ...(matrixUnit ? [matrixUnit.feature as GPUFeatureName] : []),
   ];
   const device = await adapter.requestDevice({
     requiredFeatures: wanted.filter((feature) => features.has(feature)),
@@ -76,7 +76,7 @@ export async function openDevice(options: WebgpuOptions): Promise<OpenDevice> {
   });
   const given = device.limits;
   const processor = options.kernels === undefined ? software : options.kernels === "processor";
-  const products = { software: processor, half, matrixUnit: matrixUnitOf(info, device.features, half) };
+  const products = { software: processor, half, matrixUnit };
   return {
     device,
     description: `${name}${software ? ", on the processor" : ""}`,

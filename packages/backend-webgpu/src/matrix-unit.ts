@@ -12,22 +12,21 @@ interface Config {
 const FINAL = "subgroup-matrix";
 const EXPERIMENTAL = "chromium-experimental-subgroup-matrix";
 
-/** The feature by the name under which the adapter has it, if it does; WebGPU's types have neither name yet. */
-export function matrixFeature(features: ReadonlySet<string>): GPUFeatureName | undefined {
-  return [FINAL, EXPERIMENTAL].find((name) => features.has(name)) as GPUFeatureName | undefined;
-}
+/** Four of them are a workgroup, of 256 threads at most. */
+const LARGEST_SUBGROUP = 64;
 
 /**
  * The unit to compute products of f32 with; one that takes f16 only if products may be rounded so (`half`). Its sizes must divide the
- * parts of kernels/matmul/matmul_matrix.wgsl, 32 × 32 and 16 deep, and subgroups must all have the same size.
+ * parts of kernels/matmul/matmul_matrix.wgsl, 32 × 32 and 16 deep.
  */
 export function matrixUnitOf(
   info: GPUAdapterInfo,
   features: ReadonlySet<string>,
   half: boolean,
 ): MatrixUnit | undefined {
+  const feature = [FINAL, EXPERIMENTAL].find((name) => features.has(name));
   const lanes = info.subgroupMaxSize;
-  if (matrixFeature(features) === undefined || info.subgroupMinSize !== lanes || lanes > 64) return undefined;
+  if (feature === undefined || lanes > LARGEST_SUBGROUP) return undefined;
   const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly Config[] };
   const fitting = subgroupMatrixConfigs.filter(
     ({ resultComponentType, M, N, K }) => resultComponentType === "f32" && 32 % M === 0 && 32 % N === 0 && 16 % K === 0,
@@ -37,5 +36,5 @@ export function matrixUnitOf(
     (half ? fitting.find(({ componentType }) => componentType === "f16") : undefined);
   if (found === undefined) return undefined;
   const { M: m, N: n, K: k, componentType } = found;
-  return { m, n, k, half: componentType === "f16", lanes, unprefixed: features.has(FINAL) };
+  return { m, n, k, half: componentType === "f16", lanes, feature };
 }

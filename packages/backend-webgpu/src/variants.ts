@@ -16,10 +16,10 @@ export interface MatrixUnit {
   readonly k: number;
   /** Whether it takes f16, else f32. */
   readonly half: boolean;
-  /** Of the subgroups. */
+  /** Of the largest subgroups. */
   readonly lanes: number;
-  /** Whether the feature has its final name. */
-  readonly unprefixed: boolean;
+  /** The feature by the name under which the adapter has it; WebGPU's types know neither name yet. */
+  readonly feature: string;
 }
 
 /** What of a device decides which variants there are. */

@@ -161,7 +161,7 @@ function tiled(
   });
 }
 
-const EMULATED: MatrixUnit = { m: 16, n: 32, k: 8, half: false, lanes: 32, unprefixed: false };
+const EMULATED: MatrixUnit = { m: 16, n: 32, k: 8, half: false, lanes: 32, feature: "" };
 /** Results of a workgroup in either direction. */
 const UNITS_TILE = 64;
 
@@ -178,7 +178,7 @@ function onUnits(
     flags: [
       ...flags,
       unit.half ? "HALF" : "",
-      unit.unprefixed ? "UNPREFIXED" : "",
+      unit.feature === "subgroup-matrix" ? "UNPREFIXED" : "",
       transposeA ? "TRANSPOSE_A" : "",
       transposeB ? "TRANSPOSE_B" : "",
       ...typesOf(ranges),
