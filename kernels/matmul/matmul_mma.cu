@@ -12,24 +12,14 @@ namespace slayer::cuda {
 
 template <int Columns, bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_mma(const Gemm& args) {
-  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, Columns);
+  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, Columns, static_cast<int>(blockIdx.x));
   const MmaOperand<kMmaRows, TransposeA> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
   // B is op(B)ᵀ [n, k] here: stored so if it lies transposed.
   const MmaOperand<Columns, !TransposeB> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
   WarpTile<Columns> warp;
   warp.template multiply<TransposeA, TransposeB>(a, b, args.k);
 
-  const int lane = static_cast<int>(lane_index());
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-#pragma unroll
-    for (int j = 0; j < warp.kColumns / 8; j++) {
-      const int row = first_row + warp.row + 16 * i + lane / 4;
-      const int column = first_column + warp.column + 8 * j + lane % 4 * 2;
-      store_pair<C>(args, row, column, warp.sums[i][j][0], warp.sums[i][j][1]);
-      store_pair<C>(args, row + 8, column, warp.sums[i][j][2], warp.sums[i][j][3]);
-    }
-  }
+  store_tile<C>(args, warp, first_row, first_column);
 }
 
 }  // namespace slayer::cuda

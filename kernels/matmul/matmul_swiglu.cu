@@ -39,7 +39,7 @@ __device__ __forceinline__ float silu(float g) { return g / (1.0f + expf(-g)); }
 
 template <int Columns>
 __device__ __forceinline__ void matmul_swiglu(const SwigluProducts& args) {
-  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, Columns / 2);
+  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, Columns / 2, static_cast<int>(blockIdx.x));
   const MmaOperand<kMmaRows, false> x{static_cast<const bf16*>(args.x), args.m, args.k, first_row};
   const PairedWeights<Columns> w{static_cast<const bf16*>(args.gate), static_cast<const bf16*>(args.up), args.n, args.k, first_column};
   WarpTile<Columns> warp;

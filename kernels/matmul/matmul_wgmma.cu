@@ -19,7 +19,7 @@ constexpr int kGroupStageBytes = (kMmaRows + kGroupColumns) * kMmaSteps * 2;
 
 template <class C>
 __device__ __forceinline__ void matmul_wgmma_nt(const Gemm& args) {
-  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, kGroupColumns);
+  const auto [first_row, first_column] = tile_place(args.m, args.n, kMmaRows, kGroupColumns, static_cast<int>(blockIdx.x));
   const MmaOperand<kMmaRows, false> a{static_cast<const bf16*>(args.a), args.m, args.k, first_row};
   const MmaOperand<kGroupColumns, false> b{static_cast<const bf16*>(args.b), args.n, args.k, first_column};
   const int group_row = static_cast<int>(threadIdx.x) / 128 * 64;

@@ -34,10 +34,9 @@ struct MmaOperand {
 struct TilePlace {
   int row, column;
 };
-__device__ __forceinline__ TilePlace tile_place(int m, int n, int rows, int columns) {
+__device__ __forceinline__ TilePlace tile_place(int m, int n, int rows, int columns, int tile) {
   const int tiles_m = (m + rows - 1) / rows;
   const int tiles_n = (n + columns - 1) / columns;
-  const int tile = static_cast<int>(blockIdx.x);
   const int band = tile / (kMmaBand * tiles_n) * kMmaBand;
   const int height = tiles_m - band < kMmaBand ? tiles_m - band : kMmaBand;
   const int in_band = tile - band * tiles_n;
@@ -52,6 +51,32 @@ struct WarpTile {
   int row = static_cast<int>(warp_index()) / 4 * 64;
   int column = static_cast<int>(warp_index()) % 4 * kColumns;
   float sums[4][kColumns / 8][4] = {};
+
+  // The products of one stage.
+  template <bool TransposeA, bool TransposeB>
+  __device__ __forceinline__ void add(const Shared<bf16>& tile_a, const Shared<bf16>& tile_b) {
+#pragma unroll
+    for (int k = 0; k < kMmaSteps; k += 16) {
+      uint32_t fragments_a[4][4], fragments_b[kColumns / 16][4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if constexpr (TransposeA) Tile<kMmaRows>{tile_a}.a_transposed(fragments_a[i], k, row + 16 * i);
+        else Tile<kMmaSteps>{tile_a}.a(fragments_a[i], row + 16 * i, k);
+      }
+#pragma unroll
+      for (int j = 0; j < kColumns / 16; j++) {
+        if constexpr (TransposeB) Tile<kMmaSteps>{tile_b}.b(fragments_b[j], column + 16 * j, k);
+        else Tile<Columns>{tile_b}.b_transposed(fragments_b[j], k, column + 16 * j);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < kColumns / 8; j++) {
+          multiply_accumulate(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2], fragments_b[j / 2][j % 2 * 2 + 1]);
+        }
+      }
+    }
+  }
 
   template <bool TransposeA, bool TransposeB, class A, class B>
   __device__ __forceinline__ void multiply(const A& a, const B& b, int inner) {
@@ -72,27 +97,7 @@ struct WarpTile {
       begin(step + kMmaStages - 1);
       const Shared<bf16> tile_a = stage(step);
       const Shared<bf16> tile_b = tile_a + kMmaRows * kMmaSteps;
-#pragma unroll
-      for (int k = 0; k < kMmaSteps; k += 16) {
-        uint32_t fragments_a[4][4], fragments_b[kColumns / 16][4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          if constexpr (TransposeA) Tile<kMmaRows>{tile_a}.a_transposed(fragments_a[i], k, row + 16 * i);
-          else Tile<kMmaSteps>{tile_a}.a(fragments_a[i], row + 16 * i, k);
-        }
-#pragma unroll
-        for (int j = 0; j < kColumns / 16; j++) {
-          if constexpr (TransposeB) Tile<kMmaSteps>{tile_b}.b(fragments_b[j], column + 16 * j, k);
-          else Tile<Columns>{tile_b}.b_transposed(fragments_b[j], k, column + 16 * j);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-#pragma unroll
-          for (int j = 0; j < kColumns / 8; j++) {
-            multiply_accumulate(sums[i][j], fragments_a[i], fragments_b[j / 2][j % 2 * 2], fragments_b[j / 2][j % 2 * 2 + 1]);
-          }
-        }
-      }
+      add<TransposeA, TransposeB>(tile_a, tile_b);
     }
   }
 };
@@ -115,6 +120,22 @@ __device__ __forceinline__ void store_pair(const Gemm& args, int row, int column
     return;
   }
   for (int e = 0; e < 2 && column + e < args.n; e++) c[e] = from_float<C>(addend != nullptr ? to_float(addend[e]) + pair[e] : pair[e]);
+}
+
+// The warp's results to C, the tile's first element at (first_row, first_column).
+template <class C, int Columns>
+__device__ __forceinline__ void store_tile(const Gemm& args, const WarpTile<Columns>& warp, int first_row, int first_column) {
+  const int lane = static_cast<int>(lane_index());
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+#pragma unroll
+    for (int j = 0; j < warp.kColumns / 8; j++) {
+      const int row = first_row + warp.row + 16 * i + lane / 4;
+      const int column = first_column + warp.column + 8 * j + lane % 4 * 2;
+      store_pair<C>(args, row, column, warp.sums[i][j][0], warp.sums[i][j][1]);
+      store_pair<C>(args, row + 8, column, warp.sums[i][j][2], warp.sums[i][j][3]);
+    }
+  }
 }
 
 }  // namespace slayer::cuda

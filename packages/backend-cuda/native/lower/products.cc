@@ -29,6 +29,7 @@ std::vector<std::string> variants_for(const Limits& limits, int64_t m, int64_t n
   const bool wide = takes_wide(limits, m, n);
   if (wide && nt && limits.warpgroups && limits.shared_bytes >= kGroupBytes) variants.push_back("wgmma");
   if (wide) variants.push_back("wide");
+  if (wide && tiles(m, kTile) * tiles(n, kWideTile) > limits.multiprocessors) variants.push_back("persistent");
   variants.push_back("narrow");
   if (limits.blas) variants.push_back(kLibraryProduct);
   return variants;
@@ -73,10 +74,12 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
     } else if (variant == "wgmma") {
       lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), blocks(kWideTile), {256}, args, kGroupBytes);
     } else {
-      const int64_t columns = variant == "wide" ? kWideTile : kTile;
-      const std::string layout = std::string(columns == kWideTile ? "matmul_mma_wide_" : "matmul_mma_") + (a.transposed ? "t" : "n") +
-                                 (b.transposed ? "t" : "n");
-      lowering.launch(kernel_for(layout.c_str(), {c_type}), blocks(columns), {256}, args, mma_bytes(columns));
+      // One block of wide tiles fills a multiprocessor's shared memory.
+      const bool persistent = variant == "persistent";
+      const int64_t columns = variant == "wide" || persistent ? kWideTile : kTile;
+      const std::string family = "matmul_mma_" + (columns == kWideTile ? variant + "_" : "") + (a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
+      const Extent grid = persistent ? Extent{static_cast<uint32_t>(limits.multiprocessors)} : blocks(columns);
+      lowering.launch(kernel_for(family.c_str(), {c_type}), grid, {256}, args, mma_bytes(columns));
     }
     return;
   }
