@@ -34,6 +34,16 @@ const runs = {
     steps: 30,
     recipe: { batch: { sequences: 4 }, sequence_length: 256, adapter: { name: "lora", rank: 8 } },
   },
+  "small, AdaLoRA": {
+    json: small,
+    steps: 30,
+    recipe: { batch: { sequences: 4 }, sequence_length: 256, adapter: { name: "adalora", rank: 12, target_rank: 8 } },
+  },
+  "middle, 3 of 12 blocks, the others in nf4": {
+    json: middle,
+    steps: 12,
+    recipe: { batch: { sequences: 2 }, sequence_length: 512, trainable: trained, frozen: "nf4" },
+  },
   "middle, all": { json: middle, steps: 12, recipe: { batch: { sequences: 2 }, sequence_length: 512 } },
   "middle, bf16": {
     json: middle,
