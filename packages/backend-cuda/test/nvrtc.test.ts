@@ -17,7 +17,7 @@ const compile = (architecture: string, ...names: string[]) =>
 const missing =
   unbuilt ??
   (!existsSync(program) || compile("sm_80", "none")[0]!.missing === true
-    ? "no libnvrtc; `pip install nvidia-cuda-nvrtc` and LD_LIBRARY_PATH"
+    ? "no libnvrtc: `pip install nvidia-cuda-nvrtc`, and SLAYER_NVRTC names its libnvrtc.so.13"
     : undefined);
 const note = missing === undefined ? "" : ` (not checked here: ${missing})`;
 
