@@ -3,8 +3,8 @@ import type { ModelConfig } from "./config.js";
 import { directory } from "./disk.js";
 import { isFloatDtype } from "./dtype.js";
 import { CheckpointError } from "./errors.js";
-import { closing, openFile } from "./files.js";
-import type { FileSource } from "./files.js";
+import { closing } from "./files.js";
+import type { FileSource, RangeFile } from "./files.js";
 import { expectedTensors } from "./geometry.js";
 import { isObject, readJsonFile } from "./json.js";
 import { isRotaryBuffer } from "./names.js";
@@ -40,7 +40,7 @@ export class Checkpoint extends TensorFiles {
   static async open(from: string | FileSource): Promise<Checkpoint> {
     const source = typeof from === "string" ? directory(from) : from;
     const file = source.path("config.json");
-    const rawConfig = await closing(await openFile(source, file), (opened) => readJsonFile(opened, "bad-config"));
+    const rawConfig = await closing(await openConfig(source, file), (opened) => readJsonFile(opened, "bad-config"));
     const config = parseConfig(rawConfig, file);
     if (!isObject(rawConfig)) throw new Error("parseConfig accepts objects only");
     return new Checkpoint(source, config, rawConfig, await readTensorTable(source));
@@ -77,4 +77,17 @@ export class Checkpoint extends TensorFiles {
       }
     }
   }
+}
+
+/** A directory with an adapter only is a likely mistake, and is told apart. */
+async function openConfig(source: FileSource, file: string): Promise<RangeFile> {
+  const config = await source.open(file);
+  if (config !== undefined) return config;
+  const adapter = await source.open(source.path("adapter_config.json"));
+  await adapter?.close();
+  const problem =
+    adapter === undefined
+      ? "there is no such file"
+      : "there is no such file: this is an adapter, not a model; merge it into its base first (PEFT: merge_and_unload)";
+  throw new CheckpointError("missing-file", file, problem);
 }

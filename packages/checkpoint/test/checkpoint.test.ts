@@ -309,6 +309,13 @@ describe("a directory without weights", () => {
     expect(error.message).toMatch(/model\.safetensors or model\.safetensors\.index\.json/);
   });
 
+  it("an adapter's directory is told apart", async () => {
+    await put(dir, "adapter_config.json", {});
+    const error = await failure(() => Checkpoint.open(dir));
+    expect(error.code).toBe("missing-file");
+    expect(error.message).toContain("this is an adapter, not a model");
+  });
+
   it("unsupported says how to convert pickled weights", async () => {
     await put(dir, "config.json", TINY);
     await put(dir, "pytorch_model.bin", "x");

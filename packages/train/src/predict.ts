@@ -5,14 +5,14 @@ import { adapterElements, adaptWith } from "./adapter.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
 import type { Recipe } from "./recipe.js";
-import { choosePrecision, type Precision, setUp, type StepShape } from "./setup.js";
+import { choosePrecision, groupsOf, type Precision, setUp, type StepShape } from "./setup.js";
 
 /** What a run will take. Memory is the device's, in bytes, exactly as it will be allocated. */
 export interface Prediction {
   parameters: number;
   trainable: number;
-  /** What is decayed, and what is not, by number of tensors. */
-  decayed: { tensors: number; not: number };
+  /** Weight decay of the matrices that are trained, by number of tensors; norms and biases are not decayed. */
+  decayed: { matrices: { weightDecay: number; tensors: number }[]; not: number };
   memory: {
     weights: number;
     /** f32 masters of bf16 working copies. */
@@ -86,7 +86,6 @@ export async function planRun(
   const secondsPerStep = rates && microBatches * rates.seconds(chosen.plan) + rates.updateSeconds(chosen.updateBytes);
   const elements = (types: Geometry["parameters"]) =>
     types.reduce((n, { shape: extents }) => n + extents.reduce((a, b) => a * b, 1), 0);
-  const matrices = model.trainable.filter((type) => type.shape.length >= 2).length;
   return {
     shape,
     precision,
@@ -95,7 +94,7 @@ export async function planRun(
       trainable: model.adapter
         ? model.trainable.reduce((n, type) => n + adapterElements(type), 0)
         : elements(model.trainable),
-      decayed: { tensors: matrices, not: model.trainable.length - matrices },
+      decayed: decayOf(recipe, model),
       memory: chosen.memory,
       memoryFree: memory,
       precision: { activations: precision.activations, trained: precision.trained, masters: precision.masters },
@@ -119,6 +118,16 @@ export async function planRun(
           : null,
     },
   };
+}
+
+function decayOf(recipe: Recipe, { trainable }: Geometry): Prediction["decayed"] {
+  const tensors = new Map<number, number>();
+  let not = 0;
+  for (const { weightDecay, parameters } of groupsOf(recipe, trainable)) {
+    if (parameters[0]!.shape.length < 2) not += parameters.length;
+    else tensors.set(weightDecay, (tensors.get(weightDecay) ?? 0) + parameters.length);
+  }
+  return { matrices: Array.from(tensors, ([weightDecay, count]) => ({ weightDecay, tensors: count })), not };
 }
 
 /** Sets the run up on a backend that allocates nothing, and counts. */

@@ -138,7 +138,11 @@ export async function setUp(
   }
 }
 
-function groupsOf({ optimizer: { lr, weight_decay: weightDecay, groups } }: Recipe, trainable: readonly NamedType[]) {
+/** What is trained, by how it is updated. Throws a RecipeError where the recipe's groups do not cover each parameter once. */
+export function groupsOf(
+  { optimizer: { lr, weight_decay: weightDecay, groups } }: Recipe,
+  trainable: readonly NamedType[],
+) {
   const rules = groups?.map(({ weight_decay, ...rule }) => ({ ...rule, weightDecay: weight_decay }));
   try {
     return parameterGroups(trainable, { lr, weightDecay, ...(rules && { rules }) });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { writeFileAtomic } from "@slayer/checkpoint";
 import { Tokenizer } from "@slayer/data";
 import { loadWeights } from "@slayer/model";
+import { warmupSteps } from "@slayer/optim";
 import { type Backend, OutOfMemoryError } from "@slayer/tensor";
 import { initialiseAdapter } from "./adapter.js";
 import { heldOutFiles } from "./data-files.js";
@@ -18,6 +19,7 @@ import { probe } from "./probe.js";
 import { RankAllocator } from "./rank-allocator.js";
 import type { Recipe } from "./recipe.js";
 import { checkDirectory, prepareDirectory } from "./run-directory.js";
+import { holdDirectory } from "./run-lock.js";
 import { setUp, type Setup } from "./setup.js";
 
 /**
@@ -43,6 +45,12 @@ function warnOfLength(recipe: Recipe, { config }: Geometry, warn: TrainOptions["
   );
 }
 
+function warnOfWarmup({ schedule }: Recipe, steps: number, warn: TrainOptions["warn"]): void {
+  const warmup = warmupSteps(schedule, steps);
+  if (warmup <= steps) return;
+  warn?.(`schedule.warmup: ${warmup} steps are more than the run's ${steps}; it never gets to its full learning rate`);
+}
+
 const measureWith =
   (recipe: Recipe, model: Geometry, backend: Backend) =>
   (...args: [Setup["shape"], Setup["precision"]]) =>
@@ -58,11 +66,13 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
   let setup: Setup | undefined;
   let { data } = options;
   let checked: CheckedRun | undefined;
+  let letGo: (() => void) | undefined;
   try {
     checked = await openRun(recipe, backend, options);
     const { model, tokenizer } = checked;
     const { shape, precision, prediction } = checked.plan;
     data ??= await openData(recipe, options, tokenizer);
+    warnOfWarmup(recipe, data.steps(recipe), options.warn);
     const meter = metered(backend);
     try {
       setup = await setUp(recipe, model, meter.backend, shape, precision);
@@ -75,10 +85,12 @@ export async function train(recipe: Recipe, backend: Backend, options: TrainOpti
     const parts = { recipe, options, model, setup, allocator, tokenizer, data, prediction, peakMemory };
     const evaluate = await prepareEvaluation(parts);
     // Last, when nothing of the recipe can be wrong any more: an old run is not given up for a mistake.
+    letGo = await holdDirectory(recipe.out);
     await prepareDirectory(recipe, options);
     await describeEnvironment(recipe, backend, prediction);
     return await runLoop({ ...parts, evaluate });
   } finally {
+    letGo?.();
     await data?.close();
     setup?.program.free();
     setup?.optimizer.free();

@@ -185,6 +185,22 @@ describe("prediction", () => {
     expect(again.recomputation!.share).toBeCloseTo((again.flops - plain.flops) / again.flops, 2);
   });
 
+  it("weight decay is told by group, and what is not decayed", async () => {
+    const trainable = inBlocks(2, 6);
+    expect((await predict(config, parameters, trainable)).decayed).toEqual({
+      matrices: [{ weightDecay: 0.1, tensors: 7 * 2 }],
+      not: 2 * 2,
+    });
+    const groups = [{ parameters: ["model.layers.2"], weight_decay: 0.3 }, { parameters: ["model.layers"] }];
+    await expect(predict(config, parameters, trainable, { optimizer: { groups } })).rejects.toThrow("exactly one");
+    groups[1]!.parameters = ["model.layers.6"];
+    const { decayed } = await predict(config, parameters, trainable, { optimizer: { groups } });
+    expect(decayed.matrices).toEqual([
+      { weightDecay: 0.3, tensors: 7 },
+      { weightDecay: 0.1, tensors: 7 },
+    ]);
+  });
+
   it("auto recomputes where memory is short, or where the intermediates do not fit into one buffer", async () => {
     const trainable = inBlocks(2, 6);
     const plain = await predict(config, parameters, trainable);

@@ -267,6 +267,19 @@ describe("mistakes", () => {
     );
   });
 
+  it("a directory in which a run is going on is not given to another", async (context) => {
+    if (process.platform === "darwin") return context.skip("the system has no names that it frees itself");
+    let second: unknown;
+    const onStep = async ({ step }: StepMetrics) => {
+      if (step !== 2) return;
+      second = await train(recipe("held"), createReferenceBackend(), { resume: true }).catch((error: unknown) => error);
+    };
+    await train(recipe("held"), createReferenceBackend(), { onStep });
+    expect(second).toMatchObject({ message: expect.stringContaining("another run is writing there at this moment") });
+    expect(await curve("held")).toEqual(await curve("plain"));
+    await train(recipe("held"), createReferenceBackend(), { resume: true });
+  });
+
   it("overwriting with a recipe that cannot run leaves the old run as it was", async () => {
     const before = await tensorBytes(join(dir, "plain", "model"));
     const wrong = recipe("plain", { data: [{ path: join(dir, "nothing.jsonl") }] });

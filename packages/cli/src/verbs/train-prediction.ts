@@ -20,10 +20,10 @@ export function describePrediction(recipe: Recipe, prediction: Prediction): stri
   const trained = `${trainable.toLocaleString("en")} (${share} %)`;
   const { total, ...parts } = memory;
   const used = Object.entries(parts).filter(([, size]) => size > 0);
-  const decay = recipe.optimizer.weight_decay;
+  const decays = decayed.matrices.map(({ weightDecay, tensors }) => `${weightDecay} on ${tensors} matrices; `);
   return [
     `parameters   ${parameters.toLocaleString("en")}, ${recipe.adapter ? `beside them trained in the adapter` : "of them trained"} ${trained}`,
-    `decay        ${decay} on ${decayed.tensors} matrices; none on ${decayed.not} norms and biases`,
+    `decay        ${decays.join("")}none on ${decayed.not} norms and biases`,
     `memory       ${formatBytes(total)}${total > memoryFree ? `, more than the ${formatBytes(memoryFree)} that are free here` : ""}: ${used.map(([name, size]) => `${name} ${formatBytes(size)}`).join(", ")}`,
     `types        activations ${precision.activations}, trained weights ${precision.trained}${precision.masters ? " with f32 masters" : precision.trained === "bf16" ? ", rounded stochastically" : ""}${recipe.frozen ? `, frozen ones ${recipe.frozen}` : ""}`,
     `per step     ${count(modelFlops)}FLOP counted for the model, ${count(flops)}FLOP in all, at least ${formatBytes(bytes)} moved`,
