@@ -268,7 +268,7 @@ describe("mistakes", () => {
   });
 
   it("a directory in which a run is going on is not given to another", async (context) => {
-    if (process.platform === "darwin") return context.skip("the system has no names that it frees itself");
+    if (process.platform === "darwin") context.skip("the system has no names that it frees itself");
     let second: unknown;
     const onStep = async ({ step }: StepMetrics) => {
       if (step !== 2) return;
