@@ -18,6 +18,7 @@ using Program = struct NvrtcProgram*;
 using Result = int;
 
 #define SLAYER_NVRTC(X)                                                                                                \
+  X(version, "nvrtcVersion", int*, int*)                                                                               \
   X(create, "nvrtcCreateProgram", Program*, const char*, const char*, int, const char* const*, const char* const*)     \
   X(compile, "nvrtcCompileProgram", Program, int, const char* const*)                                                  \
   X(log_size, "nvrtcGetProgramLogSize", Program, size_t*)                                                              \
@@ -47,7 +48,16 @@ const Nvrtc* load() {
   complete = complete && nvrtc->name != nullptr;
   SLAYER_NVRTC(X)
 #undef X
-  return complete ? nvrtc : nullptr;
+  if (!complete) return nullptr;
+  // It asks for a library of its own by name, which the system finds beside it only where folders are set so; once loaded, it is found.
+  int major = 0, minor = 0;
+  Dl_info place{};
+  if (nvrtc->version(&major, &minor) == 0 && dladdr(reinterpret_cast<void*>(nvrtc->version), &place) != 0) {
+    const std::string path = place.dli_fname;
+    const std::string builtins = "/libnvrtc-builtins.so." + std::to_string(major) + "." + std::to_string(minor);
+    dlopen((path.substr(0, path.rfind('/')) + builtins).c_str(), RTLD_NOW | RTLD_LOCAL);
+  }
+  return nvrtc;
 }
 
 // Never unloaded: a process may exit while a thread is in it.
