@@ -3,7 +3,8 @@ export { type DecodeOptions, type DecodeStream, type EncodeOptions, Tokenizer } 
 export { type TokenizerFiles, trainBpe, type TrainBpeOptions, writeTokenizer } from "./bpe/train.js";
 export { type Document, DocumentReader, type ReadOptions } from "./sources/documents.js";
 export { expandPath } from "./sources/glob.js";
-export type { BadRecord, RecordOptions } from "./sources/records.js";
+export type { BadRecord } from "./sources/bad-records.js";
+export type { RecordOptions } from "./sources/records.js";
 export { isHeldOut } from "./sources/held-out.js";
 export { Corpus, type CorpusOptions } from "./packing/corpus.js";
 export { type Boundary, boundaryOf, type PackingSettings } from "./packing/settings.js";
@@ -22,13 +23,8 @@ export {
 export { Pcg32, shuffle } from "./packing/pcg32.js";
 export { type ChatTemplateSource, loadChatTemplate } from "./sft/chat-template.js";
 export type { Conversation, Layout, Message } from "./sft/layouts.js";
-export {
-  type PreparedSource,
-  type PrepareOptions,
-  type PrepareProgress,
-  prepareSource,
-  type SourceReport,
-} from "./store/prepare-source.js";
+export { type PreparedSource, prepareSource } from "./store/prepare-source.js";
 export { type Preview, previewSource } from "./store/preview.js";
 export type { SourceSpec } from "./store/source-spec.js";
+export type { PrepareOptions, PrepareProgress, SourceReport } from "./store/tokenize-source.js";
 export type { TokenFile, TokenFileInfo, TokenWidth } from "./store/token-file.js";

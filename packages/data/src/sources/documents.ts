@@ -1,4 +1,5 @@
-import { type BadRecord, type Located, type RecordOptions, RecordReader, textParser } from "./records.js";
+import type { BadRecord } from "./bad-records.js";
+import { type Located, type RecordOptions, RecordReader, textParser } from "./records.js";
 
 export interface Document {
   readonly text: string;

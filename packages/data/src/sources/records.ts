@@ -2,18 +2,12 @@ import type { ReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { DataError } from "../errors.js";
 import { decodeUtf8 } from "../files.js";
+import { type BadRecord, BadRecords } from "./bad-records.js";
 import { readBytes } from "./bytes.js";
 import { isObject } from "../tokenizer/format.js";
 import { type Compression, formatOf, type Format } from "./format.js";
 import { readLines } from "./lines.js";
 import { readParquet } from "./parquet.js";
-
-export interface BadRecord {
-  readonly file: string;
-  /** Line, row of a Parquet file, or place in a JSON file's list, from 1. */
-  readonly line: number;
-  readonly reason: string;
-}
 
 export interface RecordOptions {
   /** Default "auto": by the file's extension, `.gz` and `.zst` aside. */
@@ -36,32 +30,6 @@ export interface Located<T> {
 const MIB = 1024 * 1024;
 /** Before so many records a share of bad ones says little; only the end of the files does. */
 const EARLY = 1000;
-
-/** Records that could not be read: how many, and the first hundred. */
-export class BadRecords {
-  count = 0;
-  readonly first: BadRecord[] = [];
-
-  add(record: BadRecord): void {
-    this.count++;
-    if (this.first.length < 100) this.first.push(record);
-  }
-
-  /** @throws DataError `bad-records` if more than `maxShare` of the records are bad */
-  static check(
-    found: { readonly records: number; readonly badRecords: number; readonly bad: readonly BadRecord[] },
-    maxShare: number,
-  ): void {
-    const { records, badRecords, bad } = found;
-    if (badRecords <= maxShare * records) return;
-    const { file, line, reason } = bad[0]!;
-    throw new DataError(
-      "bad-records",
-      `${badRecords} of ${records} records cannot be read, more than a share of ${maxShare}; the first: ${reason}`,
-      { file, line },
-    );
-  }
-}
 
 /** How records become values: of JSON objects and Parquet rows, and of text files (not given: they are no records). */
 export interface RecordParser<T> {

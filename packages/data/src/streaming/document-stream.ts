@@ -1,5 +1,6 @@
 import { DataError } from "../errors.js";
-import { type BadRecord, BadRecords, type RecordParser, RecordReader } from "../sources/records.js";
+import { type BadRecord, BadRecords } from "../sources/bad-records.js";
+import { type RecordParser, RecordReader } from "../sources/records.js";
 import type { Item } from "../store/encode-items.js";
 import type { Encoder } from "../store/encoder-pool.js";
 import { parserOf, sizeOf, type SourceSpec } from "../store/source-spec.js";
