@@ -63,6 +63,13 @@ describe("Parquet files as pyarrow writes them", () => {
     whole.writeUInt32LE(2 ** 31, whole.length - 8);
     await expect(read(write("huge.parquet", whole))).rejects.toMatchObject({ code: "too-large" });
   });
+
+  it("a file that was cut is told so, whatever bytes it ends with", async () => {
+    const cut = Buffer.concat([readFileSync(`${packed}texts.none.parquet`).subarray(0, 300), Buffer.alloc(8, 0x65)]);
+    for (const bytes of [cut, Buffer.alloc(0)]) {
+      await expect(read(write("cut.parquet", bytes))).rejects.toMatchObject({ code: "bad-parquet" });
+    }
+  });
 });
 
 describe("Zstandard files", () => {

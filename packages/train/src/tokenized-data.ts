@@ -83,6 +83,13 @@ export class TokenizedData implements TrainingData {
   async batches(position?: Position): Promise<Batches> {
     const sources = this.#sources();
     const batches = position ? Batches.resume(sources, this.#settings, position) : new Batches(sources, this.#settings);
+    const { epochs, batch } = this.#recipe;
+    if (epochs !== undefined && epochs * batches.sequencesPerEpoch < batch.sequences) {
+      const found = (epochs * batches.sequencesPerEpoch).toFixed(1);
+      this.#warn(
+        `${epochs} epochs are ${found} sequences, fewer than the ${batch.sequences} of a step; one step is made`,
+      );
+    }
     const { truncated, leftOut } = batches.shortened();
     if (truncated + leftOut > 0) {
       const all = this.#prepared.reduce((n, { train }) => n + train.documents, 0);

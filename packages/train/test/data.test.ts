@@ -96,6 +96,25 @@ describe("sources by weight, from patterns beside the recipe", () => {
   });
 });
 
+describe("warned of", () => {
+  it.each([
+    [
+      "epochs that are less than a step",
+      { data: [{ path: "code.jsonl", text: "content" }], steps: undefined, epochs: 0.01 },
+      /^0\.01 epochs are \d\.\d sequences, fewer than the 4 of a step; one step is made$/,
+    ],
+    [
+      "a warmup longer than the run",
+      { data: [{ path: "math/a.jsonl" }], steps: 1, schedule: { warmup: 3 } },
+      /^schedule\.warmup: 3 steps are more than the run's 1;/,
+    ],
+  ])("%s", async (name, changes, message) => {
+    const warnings: string[] = [];
+    await run(recipe(name, changes), { warn: (warning) => warnings.push(warning) });
+    expect(warnings).toEqual([expect.stringMatching(message)]);
+  });
+});
+
 describe("exact resume", () => {
   it.each([
     ["mixed sources", mixed],

@@ -65,10 +65,17 @@ async function bufferOf(handle: FileHandle, file: string): Promise<AsyncBuffer> 
   };
 }
 
+/** The magic number in which a file ends, little-endian. */
+const PAR1 = 0x31524150;
+
 async function readMetadata(buffer: AsyncBuffer, file: string): Promise<FileMetaData> {
   return orBadParquet(file, async () => {
     const end = buffer.byteLength;
-    const length = new DataView(await buffer.slice(end - 8, end - 4)).getUint32(0, true);
+    if (end < 12) throw new Error(`it has ${end} bytes`);
+    const footer = new DataView(await buffer.slice(end - 8, end));
+    // Before its length is believed: a file that was cut ends with anything.
+    if (footer.getUint32(4, true) !== PAR1) throw new Error("it does not end with PAR1; fetch it again");
+    const length = footer.getUint32(0, true);
     if (length > MAX_METADATA) {
       throw new DataError("too-large", `metadata of ${length} bytes, expected at most ${MAX_METADATA}`, { file });
     }
