@@ -188,6 +188,7 @@ describe("slayer train", () => {
       ["--set", "stage=sft", "--set", "chat_template=t.jinja"],
       "40 of 40 records cannot be read, more than a share of 0.01; the first: no conversation",
     ],
+    ["to resume and to begin anew", ["--resume", "--overwrite"], "'--overwrite' cannot be used with option '--resume'"],
     ["a model that is not there", ["--set", "model=nowhere"], "nowhere"],
     ["data that is not there", ["--set", "data=[{path: nothing.jsonl}]"], "nothing.jsonl"],
     [

@@ -173,7 +173,9 @@ function assign(target: Record<string, unknown>, assignment: string): void {
   if (at < 1) throw new RecipeError(`--set wants key=value, got '${assignment}'`);
   const path = assignment.slice(0, at).split(".");
   let object = target;
-  for (const key of path.slice(0, -1)) {
+  for (const [i, key] of path.entries()) {
+    checkIndex(object, key, path[i - 1], assignment);
+    if (i === path.length - 1) break;
     if (!Object.hasOwn(object, key)) define(object, key, {});
     const next = object[key];
     if (typeof next !== "object" || next === null) {
@@ -182,8 +184,15 @@ function assign(target: Record<string, unknown>, assignment: string): void {
     object = next as Record<string, unknown>;
   }
   const value = valueOf(assignment, at);
-  if (value === null) delete object[path.at(-1)!];
-  else define(object, path.at(-1)!, value);
+  if (value !== null) define(object, path.at(-1)!, value);
+  else if (Array.isArray(object)) object.splice(Number(path.at(-1)), 1);
+  else delete object[path.at(-1)!];
+}
+
+/** In a list the key is a place that is there, or the next. */
+function checkIndex(list: unknown, key: string, name: string | undefined, assignment: string): void {
+  if (!Array.isArray(list) || (/^\d+$/.test(key) && Number(key) <= list.length)) return;
+  throw new RecipeError(`--set ${assignment}: '${name}' is a list of ${list.length}, with places from 0; got '${key}'`);
 }
 
 /** An own property whatever the key is called, `__proto__` included. */

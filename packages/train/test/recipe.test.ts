@@ -35,6 +35,8 @@ describe("recipe", () => {
     const recipe = parseRecipe(`${minimal}clip: 2\n`, "r.yaml", ["steps=null", "tokens=1e6", "clip=null", "seed=null"]);
     expect(recipe).toMatchObject({ tokens: 1e6, clip: 1, seed: 1 });
     expect(recipe.steps).toBeUndefined();
+    const longer = parseRecipe(minimal, "r.yaml", ["data.1.path=b.jsonl", "data.2={path: c.jsonl}", "data.0=null"]);
+    expect(longer.data.map(({ path }) => path)).toEqual(["b.jsonl", "c.jsonl"]);
   });
 
   it.each([
@@ -69,6 +71,9 @@ describe("recipe", () => {
     ["a --set without value", minimal, ["steps"], "--set wants key=value"],
     ["a --set below a value", minimal, ["steps.x=1"], "'steps' holds a value"],
     ["nesting that would exhaust the stack", `x: ${"[".repeat(20000)}`, [], "nested too deeply"],
+    ["a --set of a list's name", minimal, ["data.x=5"], "'data' is a list of 1, with places from 0; got 'x'"],
+    ["a --set beyond a list", minimal, ["data.5.path=x"], "'data' is a list of 1, with places from 0; got '5'"],
+    ["a --set that leaves a list empty", minimal, ["data.0=null"], "data: Too small"],
     ["a --set that is not YAML", minimal, ["steps=["], "not valid YAML"],
     ["a prototype key", minimal, ["__proto__.x=1"], "r.yaml"],
   ])("%s is a RecipeError", (_, text, set, message) => {

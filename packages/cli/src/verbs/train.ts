@@ -11,7 +11,7 @@ import {
   train,
   type TrainResult,
 } from "@slayer/train";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { newVerb, wholeNumber } from "../command.js";
 import { readText } from "../files.js";
 import { duration, formatBytes } from "../progress.js";
@@ -43,8 +43,8 @@ export function addTrain(program: Command, context: Context): void {
       "<recipe>",
       "a YAML file; relative paths in it are relative to the current directory, those of data to the recipe's folder first",
     )
-    .option("--resume", "go on from the newest checkpoint in the run's directory")
-    .option("--overwrite", "replace an existing run")
+    .option("--resume", "go on from the newest checkpoint in the run's directory; where there is none, begin")
+    .addOption(new Option("--overwrite", "replace an existing run").conflicts("resume"))
     .option(
       "--dry-run",
       "print memory, FLOPs and time as planned, and train nothing; the model's weights are not needed",
