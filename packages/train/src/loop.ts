@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { DataError, type Tokenizer } from "@slayer/data";
 import { LossWatch, saveAnomaly } from "./anomaly.js";
-import { InterruptedError, TrainingError } from "./errors.js";
+import { InterruptedError, RecipeError, TrainingError } from "./errors.js";
 import type { Evaluate } from "./evaluation.js";
 import { exportResult } from "./export-result.js";
+import { fingerprint } from "./fingerprint.js";
 import { type EvalMetrics, type Metrics, readMetrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 import type { OpenModel } from "./model.js";
 import { accumulateStep, applyStep, type Gradients } from "./one-step.js";
@@ -92,9 +93,22 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
   const started = performance.now();
 
   const restored = options.resume ? await restoreState(checkpoints, setup.optimizer, warn) : null;
+  const model = await fingerprint(parts.model.checkpoint);
+  if (restored?.model !== undefined && restored.model !== model) {
+    throw new RecipeError(
+      `${recipe.model} is not the model that this run was started from; put that one back, or begin anew with --overwrite`,
+    );
+  }
   const batches = await data.batches(restored?.position);
   const firstStep = restored?.step ?? 0;
-  let state: TrainingState = restored ?? { step: 0, skipped: 0, tokens: 0, position: batches.position() };
+  let state: TrainingState = {
+    skipped: 0,
+    tokens: 0,
+    position: batches.position(),
+    ...restored,
+    step: firstStep,
+    model,
+  };
   options.onData?.(data.summary(batches));
   const log = await RunLog.open(recipe.out, state.step);
   const before = await readMetrics(join(recipe.out, "metrics.jsonl"));
@@ -125,7 +139,7 @@ export async function runLoop(parts: RunParts): Promise<TrainResult> {
         skippedInARow = 0;
       } else {
         const skipped = await skip(parts, gradients, problem, state, tokens, ++skippedInARow, saver);
-        state = { step: skipped.step, skipped: state.skipped + 1, tokens, position: batches.position() };
+        state = { ...state, step: skipped.step, skipped: state.skipped + 1, tokens, position: batches.position() };
         await log.add(skipped);
       }
       const last = state.step === steps;

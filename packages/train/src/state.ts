@@ -18,6 +18,8 @@ export interface TrainingState {
   /** Tokens processed. */
   tokens: number;
   position: Position;
+  /** Fingerprint of the model trained from, whose frozen weights are not in the checkpoints; early versions did not keep it. */
+  model?: string | undefined;
 }
 
 const stateSchema = z.object({
@@ -27,6 +29,7 @@ const stateSchema = z.object({
   tokens: z.int().nonnegative(),
   /** Checked in full by the data package when it is used. */
   position: z.looseObject({}),
+  model: z.string().optional(),
   /** Of the tensor file. */
   sha256: z.string(),
 });
@@ -140,7 +143,7 @@ export async function restoreState(
 async function readState(dir: string, optimizer: AdamW): Promise<TrainingState> {
   const parsed = stateSchema.safeParse(JSON.parse(await readFile(join(dir, STATE_FILE), "utf8")));
   if (!parsed.success) throw new TrainingError(`${STATE_FILE}: ${z.prettifyError(parsed.error)}`);
-  const { step, skipped, tokens, position, sha256 } = parsed.data;
+  const { step, skipped, tokens, position, model, sha256 } = parsed.data;
   if ((await fileHash(join(dir, TENSORS_FILE))) !== sha256)
     throw new TrainingError(`${TENSORS_FILE}: checksum mismatch`);
   const files = await TensorFiles.openTensors(dir);
@@ -152,7 +155,7 @@ async function readState(dir: string, optimizer: AdamW): Promise<TrainingState> 
   } finally {
     await files.close();
   }
-  return { step, skipped, tokens, position: position as unknown as Position };
+  return { step, skipped, tokens, position: position as unknown as Position, model };
 }
 
 /** Steps of the checkpoints under `root`, newest first. */

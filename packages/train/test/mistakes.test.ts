@@ -1,5 +1,6 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Checkpoint } from "@slayer/checkpoint";
 import { type Backend, createReferenceBackend, OutOfMemoryError } from "@slayer/tensor";
 import { InterruptedError, readMetrics, type StepMetrics, train, TrainingError } from "@slayer/train";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -132,6 +133,29 @@ describe("mistakes", () => {
   it("a resumed run needs the same recipe", async () => {
     const changed = recipe("plain", { clip: 2, seed: 3, checkpoint: { every: 2 } });
     await expect(train(changed, createReferenceBackend(), { resume: true })).rejects.toThrow("differ in clip, seed:");
+  });
+
+  it("a resumed run needs the model that it was started from", async () => {
+    const other = join(dir, "other");
+    await cp(expanded, other, { recursive: true });
+    const controller = new AbortController();
+    const first = recipe("moved", { model: other });
+    const onStep = () => controller.abort();
+    const stopped = train(first, createReferenceBackend(), { signal: controller.signal, onStep });
+    await expect(stopped).rejects.toThrow(InterruptedError);
+    // One value of one frozen matrix.
+    const file = join(other, "model.safetensors");
+    const bytes = await readFile(file);
+    const checkpoint = await Checkpoint.open(other);
+    bytes[checkpoint.info("model.layers.0.mlp.up_proj.weight").begin + 5]! ^= 1;
+    await checkpoint.close();
+    await writeFile(file, bytes);
+    await expect(train(first, createReferenceBackend(), { resume: true })).rejects.toThrow(
+      "is not the model that this run was started from",
+    );
+    await cp(expanded, other, { recursive: true });
+    await train(first, createReferenceBackend(), { resume: true });
+    expect(await curve("moved")).toEqual(await curve("plain"));
   });
 
   it("trainable: provenance without provenance.json", async () => {
