@@ -7,4 +7,5 @@ export type { Measured, TrainOptions, TrainResult } from "./loop.js";
 export { readMetrics, type EvalMetrics, type Metrics, type SkippedStep, type StepMetrics } from "./metrics.js";
 export type { Prediction } from "./predict.js";
 export { checkRecipe, parseRecipe, type Recipe } from "./recipe.js";
-export { checkRun, dryRun, train } from "./train.js";
+export { checkRun, dryRun } from "./open-run.js";
+export { train } from "./train.js";
