@@ -9,6 +9,7 @@ import {
   Tokenizer,
 } from "@slayer/data";
 import type { Recipe } from "./recipe.js";
+import type { HeldOutText } from "./recipe-data.js";
 import type { DataOptions } from "./training-data.js";
 
 /** What an entry of the recipe's data is called. */
@@ -61,23 +62,34 @@ export async function previewData(
   return found;
 }
 
-/** The files of one entry of the recipe's `eval.perplexity`. Throws a DataError where there are none. */
-export async function heldOutFiles(path: string, directory: string | undefined): Promise<string[]> {
-  return expandPath(path, places(directory));
+/** The path of an entry of the recipe's `eval.perplexity`. */
+export const heldOutPath = (entry: HeldOutText): string => (typeof entry === "string" ? entry : entry.path);
+
+/** Its files. Throws a DataError where there are none. */
+export async function heldOutFiles(entry: HeldOutText, directory: string | undefined): Promise<string[]> {
+  return expandPath(heldOutPath(entry), places(directory));
 }
 
-/** Held-out files as one run of ids, each document with the tokenizer's own post-processing, and their size in UTF-8. */
+/**
+ * Held-out files as one run of ids, each document with the tokenizer's own post-processing, and their size in UTF-8. Throws a
+ * DataError where more than the recipe's share of the records cannot be read.
+ */
 export async function heldOutIds(
-  path: string,
+  entry: HeldOutText,
   tokenizer: Tokenizer,
-  directory?: string,
+  { bad_records: maxBadShare }: Pick<Recipe, "bad_records">,
+  { directory, warn }: Pick<DataOptions, "directory" | "warn">,
 ): Promise<{ ids: Int32Array; bytes: number }> {
+  const { text: field = "text", format = "auto" } = typeof entry === "string" ? {} : entry;
+  const reader = new DocumentReader(await heldOutFiles(entry, directory), { field, format, maxBadShare });
   const parts: Int32Array[] = [];
   let bytes = 0;
-  for await (const { text } of new DocumentReader(await heldOutFiles(path, directory))) {
+  for await (const { text } of reader) {
     parts.push(tokenizer.encode(text));
     bytes += Buffer.byteLength(text);
   }
+  const left = describeBad(heldOutPath(entry), reader);
+  if (left !== undefined) warn?.(left);
   const ids = new Int32Array(parts.reduce((n, part) => n + part.length, 0));
   let at = 0;
   for (const part of parts) {

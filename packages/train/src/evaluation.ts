@@ -1,6 +1,6 @@
 import { perplexity } from "@slayer/eval";
 import { adaptWith } from "./adapter.js";
-import { heldOutIds } from "./data-files.js";
+import { heldOutIds, heldOutPath } from "./data-files.js";
 import { RecipeError } from "./errors.js";
 import type { RunParts } from "./loop.js";
 
@@ -17,9 +17,9 @@ export async function prepareEvaluation({
   data,
 }: Omit<RunParts, "evaluate">): Promise<Evaluate> {
   const files = await Promise.all(
-    (recipe.eval?.perplexity ?? []).map(async (path) => ({
-      path,
-      ...(await heldOutIds(path, tokenizer, options.directory)),
+    (recipe.eval?.perplexity ?? []).map(async (entry) => ({
+      path: heldOutPath(entry),
+      ...(await heldOutIds(entry, tokenizer, recipe, options)),
     })),
   );
   if (recipe.eval) files.push(...data.heldOut());

@@ -80,7 +80,7 @@ export async function openRun(recipe: Recipe, backend: Backend, options: TrainOp
     }
     await checkDirectory(recipe, options);
     await checkExport(recipe);
-    for (const path of recipe.eval?.perplexity ?? []) await heldOutFiles(path, options.directory);
+    for (const entry of recipe.eval?.perplexity ?? []) await heldOutFiles(entry, options.directory);
     return { model, tokenizer, plan };
   } catch (error) {
     await model.checkpoint.close();

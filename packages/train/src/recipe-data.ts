@@ -16,6 +16,14 @@ export const dataSource = z.strictObject({
   weight: z.number().positive().optional(),
 });
 
+/** Held-out text: a path or pattern, alone where its records' field is "text". */
+export const heldOutText = z.union(
+  [z.string().min(1), dataSource.pick({ path: true, text: true, format: true }).extend({ path: z.string().min(1) })],
+  { error: "expected a path, or {path: FILES, text: FIELD}" },
+);
+
+export type HeldOutText = z.infer<typeof heldOutText>;
+
 /** Keys of a recipe beside `data` that say what becomes of the data. */
 export const dataKeys = {
   /**
@@ -65,7 +73,7 @@ export function dataProblem(recipe: DataPart): string | undefined {
   }
   if (stage === "cpt" && chat_template !== undefined) return "chat_template belongs to stage: sft";
   if (stage === "sft" && held_out > 0)
-    return "held_out belongs to stage: cpt; for sft keep conversations in files of their own";
+    return "held_out belongs to stage: cpt; scoring held-out conversations is not built, and eval.perplexity takes texts";
   if (stage === "sft" && packingOf(recipe) !== "whole") {
     return "stage: sft packs whole conversations side by side; leave packing out";
   }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { RecipeError } from "./errors.js";
 import { rankSchedule } from "./rank-schedule.js";
 import { adapter, adapterProblem } from "./recipe-adapter.js";
-import { dataKeys, dataProblem, dataSource, type Packing, packingOf } from "./recipe-data.js";
+import { dataKeys, dataProblem, dataSource, heldOutText, type Packing, packingOf } from "./recipe-data.js";
 import { assign } from "./recipe-set.js";
 
 const count = z.int().positive();
@@ -83,7 +83,7 @@ const recipeSchema = z.strictObject({
   frozen: z.enum(["bf16", "int8", "nf4"]).optional(),
   recompute: z.enum(["auto", "none", "block"]).default("auto"),
   /** Held-out files or patterns; what `held_out` keeps apart is evaluated too. */
-  eval: z.strictObject({ every: count, perplexity: z.array(z.string().min(1)).default([]) }).optional(),
+  eval: z.strictObject({ every: count, perplexity: z.array(heldOutText).default([]) }).optional(),
   checkpoint: z.strictObject({ every: count, keep: count.default(3) }).optional(),
   /** A loss or gradient that is not a number, or a loss so many nats above the median of the last 32 (0: never). */
   anomalies: z

@@ -96,6 +96,25 @@ describe("sources by weight, from patterns beside the recipe", () => {
   });
 });
 
+describe("held-out files", () => {
+  const held = (out: string, entry: unknown, changes: object = {}): Recipe =>
+    recipe(out, { data: [{ path: "math/a.jsonl" }], steps: 1, eval: { every: 1, perplexity: [entry] }, ...changes });
+
+  it("may have their text in another field; records without it are told, or too many", async () => {
+    await run(held("held", { path: "code.jsonl", text: "content" }));
+    const [line] = (await readMetrics(join(dir, "held", "metrics.jsonl"))).filter((metrics) => "eval" in metrics);
+    expect(Object.keys(line!.eval)).toEqual(["code.jsonl"]);
+    await expect(run(held("held field", "code.jsonl"))).rejects.toThrow(
+      /code\.jsonl:1: 30 of 30 records cannot be read, more than a share of 0\.01; the first: no field "text"/,
+    );
+    await writeFile(join(dir, "some.jsonl"), lines([...math.map((text) => ({ text })), {}]));
+    const warnings: string[] = [];
+    const some = held("held some", "some.jsonl", { bad_records: 0.02 });
+    await run(some, { warn: (message) => warnings.push(message) });
+    expect(warnings).toEqual([expect.stringContaining("some.jsonl: 1 of 81 records left out")]);
+  });
+});
+
 describe("warned of", () => {
   it.each([
     [
