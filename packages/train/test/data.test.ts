@@ -102,7 +102,7 @@ describe("held-out files", () => {
 
   it("may have their text in another field; records without it are told, or too many", async () => {
     await run(held("held", { path: "code.jsonl", text: "content" }));
-    const [line] = (await readMetrics(join(dir, "held", "metrics.jsonl"))).filter((metrics) => "eval" in metrics);
+    const line = (await readMetrics(join(dir, "held", "metrics.jsonl"))).find((metrics) => "eval" in metrics);
     expect(Object.keys(line!.eval)).toEqual(["code.jsonl"]);
     await expect(run(held("held field", "code.jsonl"))).rejects.toThrow(
       /code\.jsonl:1: 30 of 30 records cannot be read, more than a share of 0\.01; the first: no field "text"/,
