@@ -1,4 +1,5 @@
 import {
+  type ChatTemplateSource,
   DocumentReader,
   expandPath,
   loadChatTemplate,
@@ -27,16 +28,17 @@ export function describeBad(
   return `${path}: ${badRecords} of ${records} records left out: ${shown.join("; ")}${rest}`;
 }
 
+/** The one that the recipe names, or else the model's. */
+export async function chatTemplate(
+  { model, chat_template: own }: Pick<Recipe, "model" | "chat_template">,
+  directory: string | undefined,
+): Promise<ChatTemplateSource> {
+  return loadChatTemplate(model, own === undefined ? undefined : (await expandPath(own, places(directory)))[0]);
+}
+
 /** Files and how they are read, of each entry of the recipe's data. */
 export async function sourceSpecs(recipe: Recipe, directory: string | undefined): Promise<SourceSpec[]> {
-  const { stage, chat_template: own } = recipe;
-  const template =
-    stage === "sft"
-      ? await loadChatTemplate(
-          recipe.model,
-          own === undefined ? undefined : (await expandPath(own, places(directory)))[0],
-        )
-      : undefined;
+  const template = recipe.stage === "sft" ? await chatTemplate(recipe, directory) : undefined;
   return Promise.all(
     recipe.data.map(async ({ path, text: field, layout, format }) => {
       const patterns = typeof path === "string" ? [path] : path;

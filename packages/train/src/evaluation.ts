@@ -2,9 +2,10 @@ import { perplexity } from "@slayer/eval";
 import { adaptWith } from "./adapter.js";
 import { heldOutIds, heldOutPath } from "./data-files.js";
 import { RecipeError } from "./errors.js";
+import { heldOutConversations, scoreConversations } from "./held-out-conversations.js";
 import type { RunParts } from "./loop.js";
 
-/** Nats per token of each held-out text, by its name. */
+/** Nats per token of each held-out text, and per scored token of held-out conversations, by path. */
 export type Evaluate = () => Promise<Record<string, number>>;
 
 /** Tokenizes the held-out files once; the returned function scores them with the weights as they stand. */
@@ -27,6 +28,12 @@ export async function prepareEvaluation({
   if (short) {
     throw new RecipeError(`eval: ${short.path} has ${short.ids.length} tokens; at least 2 are needed for one to score`);
   }
+  const conversations = await Promise.all(
+    (recipe.eval?.conversations ?? []).map(async (path) => ({
+      path,
+      batches: await heldOutConversations(path, tokenizer, recipe, options),
+    })),
+  );
   const adapt = recipe.adapter && { adapt: adaptWith(recipe.adapter) };
   return async () => {
     const losses: Record<string, number> = {};
@@ -37,6 +44,9 @@ export async function prepareEvaluation({
         ...adapt,
       });
       losses[path] = result.nats_per_token;
+    }
+    for (const { path, batches } of conversations) {
+      losses[path] = await scoreConversations(model.config, setup.store, batches, adapt);
     }
     return losses;
   };

@@ -80,7 +80,8 @@ export async function openRun(recipe: Recipe, backend: Backend, options: TrainOp
     }
     await checkDirectory(recipe, options);
     await checkExport(recipe);
-    for (const entry of recipe.eval?.perplexity ?? []) await heldOutFiles(entry, options.directory);
+    const { perplexity = [], conversations = [] } = recipe.eval ?? {};
+    for (const entry of [...perplexity, ...conversations]) await heldOutFiles(entry, options.directory);
     return { model, tokenizer, plan };
   } catch (error) {
     await model.checkpoint.close();

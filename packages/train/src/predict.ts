@@ -2,6 +2,7 @@ import { forward, typesIn } from "@slayer/model";
 import { type Backend, type FloatDType, Graph, lmHeadLoss, planCost, Program, type Store } from "@slayer/tensor";
 import { createDryBackend, metered } from "./dry-backend.js";
 import { adapterElements, adaptWith } from "./adapter.js";
+import { compileScoring } from "./held-out-conversations.js";
 import type { Geometry } from "./model.js";
 import { type Probe, updateBytes } from "./probe.js";
 import type { Recipe } from "./recipe.js";
@@ -162,8 +163,11 @@ async function rehearse(recipe: Recipe, model: Geometry, backend: Backend, shape
 /** The forward pass that scores held-out text, one window at a time. */
 async function rehearseEvaluation(recipe: Recipe, model: Geometry, store: Store) {
   const [batch, length] = [1, recipe.sequence_length];
-  const graph = new Graph();
   const adapt = model.adapter && { adapt: adaptWith(model.adapter) };
+  const { conversations = [], perplexity = [] } = recipe.eval ?? {};
+  if (conversations.length > 0) (await compileScoring(model.config, store, length, adapt)).free();
+  if (perplexity.length === 0 && recipe.held_out === 0) return;
+  const graph = new Graph();
   const { final, head } = forward(graph, model.config, { batch, length, weights: typesIn(store), ...adapt });
   const output = lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32"));
   (await Program.compile(graph, { output }, store)).free();

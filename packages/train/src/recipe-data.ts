@@ -73,7 +73,7 @@ export function dataProblem(recipe: DataPart): string | undefined {
   }
   if (stage === "cpt" && chat_template !== undefined) return "chat_template belongs to stage: sft";
   if (stage === "sft" && held_out > 0)
-    return "held_out belongs to stage: cpt; scoring held-out conversations is not built, and eval.perplexity takes texts";
+    return "held_out belongs to stage: cpt; for sft keep conversations in files of their own, for eval.conversations";
   if (stage === "sft" && packingOf(recipe) !== "whole") {
     return "stage: sft packs whole conversations side by side; leave packing out";
   }

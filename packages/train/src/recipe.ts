@@ -83,7 +83,14 @@ const recipeSchema = z.strictObject({
   frozen: z.enum(["bf16", "int8", "nf4"]).optional(),
   recompute: z.enum(["auto", "none", "block"]).default("auto"),
   /** Held-out files or patterns; what `held_out` keeps apart is evaluated too. */
-  eval: z.strictObject({ every: count, perplexity: z.array(heldOutText).default([]) }).optional(),
+  eval: z
+    .strictObject({
+      every: count,
+      perplexity: z.array(heldOutText).default([]),
+      /** sft: files or patterns of conversations, of which the assistant's tokens are scored. */
+      conversations: z.array(z.string().min(1)).default([]),
+    })
+    .optional(),
   checkpoint: z.strictObject({ every: count, keep: count.default(3) }).optional(),
   /** A loss or gradient that is not a number, or a loss so many nats above the median of the last 32 (0: never). */
   anomalies: z
@@ -155,8 +162,15 @@ export function checkRecipe(raw: unknown, file: string): Recipe {
   if (recipe.adapter?.name === "adalora" && recipe.steps !== undefined) rankSchedule(recipe.adapter, recipe.steps);
   const problem = adapterProblem(recipe.adapter) ?? dataProblem(recipe);
   if (problem !== undefined) throw new RecipeError(`${file}: ${problem}`);
-  if (recipe.eval && recipe.eval.perplexity.length === 0 && recipe.held_out === 0) {
-    throw new RecipeError(`${file}: eval has nothing to evaluate: give eval.perplexity files, or held_out a share`);
+  const texts = recipe.eval?.perplexity.length ?? 0;
+  const conversations = recipe.eval?.conversations.length ?? 0;
+  if (conversations > 0 && recipe.stage === "cpt") {
+    throw new RecipeError(`${file}: eval.conversations belongs to stage: sft`);
+  }
+  if (recipe.eval && texts + conversations === 0 && recipe.held_out === 0) {
+    throw new RecipeError(
+      `${file}: eval has nothing to evaluate: give eval.perplexity files, held_out a share, or for sft eval.conversations files`,
+    );
   }
   return recipe;
 }

@@ -115,6 +115,21 @@ describe("held-out files", () => {
   });
 });
 
+describe("held-out conversations", () => {
+  it("their loss is that of a training step over all of them, to 1e-5 of it (sums in another order); memory as predicted", async () => {
+    const one = await run(recipe("one step", { ...sft, steps: 1 }));
+    const sequences = Math.round(4 / one.data[0]!.epochs);
+    const all = { batch: { sequences, micro: 1 }, steps: 1, optimizer: { lr: 0 } };
+    const held = { every: 1, conversations: ["chat.jsonl"] };
+    const result = await run(recipe("all at once", { ...sft, ...all, eval: held }));
+    const metrics = await readMetrics(join(dir, "all at once", "metrics.jsonl"));
+    const loss = metrics.find((line) => "eval" in line)!.eval["chat.jsonl"]!;
+    expect(Math.abs(loss / result.finalLoss! - 1)).toBeLessThan(1e-5);
+    expect(result.measured.memory).toBe(result.predicted.memory.total);
+    expect(result.predicted.memory.evaluation).toBeGreaterThan(0);
+  });
+});
+
 describe("warned of", () => {
   it.each([
     [
