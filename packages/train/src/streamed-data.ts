@@ -32,20 +32,32 @@ export class StreamedData implements TrainingData {
       recipe.data[0]!.weight === undefined
         ? [{ specs, weight: 1 }]
         : specs.map((spec, i) => ({ specs: [spec], weight: recipe.data[i]!.weight! }));
-    return new StreamedData(recipe, tokenizer, sources, options.warn ?? (() => {}));
+    const data = new StreamedData(recipe, tokenizer, sources, options.warn ?? (() => {}));
+    // Whatever is wrong at the beginning is said now, and not when an old run has been given up for this one.
+    const first = await data.#begin();
+    try {
+      await first.next();
+    } finally {
+      await first.close();
+    }
+    return data;
   }
 
   /** Ends the batches given before. */
   async batches(position?: Position): Promise<BatchStream> {
+    await this.close();
+    this.#open = await this.#begin(position);
+    return this.#open;
+  }
+
+  #begin(position?: Position): Promise<StreamedBatches> {
     const { sequence_length: sequenceLength, batch, packing, model, bad_records: maxBadShare } = this.#recipe;
     const settings = {
       ...{ sequenceLength, batchSize: batch.micro ?? batch.sequences, boundary: boundaryOf(this.#tokenizer) },
       mode: packing as "concatenate" | "documents",
     };
     const options = { tokenizer: this.#tokenizer, directory: model, maxBadShare };
-    await this.close();
-    this.#open = await StreamedBatches.open(this.#sources, settings, options, position);
-    return this.#open;
+    return StreamedBatches.open(this.#sources, settings, options, position);
   }
 
   steps({ steps, tokens, batch, sequence_length }: Recipe): number {

@@ -60,6 +60,13 @@ describe("streaming", () => {
     expect(await curve("cut")).toEqual(await curve("whole"));
   });
 
+  it("data that is bad from the beginning is an error before an old run is given up", async () => {
+    await train(recipe("old"), createReferenceBackend());
+    const wrong = recipe("old", { data: [{ path: join(dir, "math.jsonl"), text: "content" }] });
+    await expect(train(wrong, createReferenceBackend(), { overwrite: true })).rejects.toThrow('no field "content"');
+    expect(await curve("old")).toEqual(await curve("whole"));
+  });
+
   it("data that turns out bad in the middle is an error, after the steps before it are saved", async () => {
     // More than is read ahead; then a line that is no record, and none of those are allowed.
     const many = Array.from({ length: 600 }, (_, i) => `${JSON.stringify({ text: `no ${i}` })}\n`);
