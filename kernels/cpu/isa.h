@@ -37,7 +37,7 @@ typedef int32_t IVec __attribute__((vector_size(kLanes * 4), may_alias));
 typedef uint32_t UVec __attribute__((vector_size(kLanes * 4), may_alias));
 typedef uint16_t HVec __attribute__((vector_size(kLanes * 2), may_alias));
 
-#define SLAYER_INLINE inline __attribute__((always_inline))
+#define SLAYER_INLINE __attribute__((always_inline)) inline
 
 SLAYER_INLINE Vec load(const float* p) {
   Vec v;
