@@ -8,13 +8,7 @@ enable f16;
 // The *_base are where the first element is in what is bound. The threads' blocks of four rows and columns lie interleaved,
 // so that threads side by side read workgroup memory side by side. Vectors there are written whole: writing one component may
 // touch the others.
-struct Params {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>;
-@group(0) @binding(2) var<storage, read> b: array<b_word>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+#include "bindings.wgsl"
 
 #include "operands.wgsl"
 #include "place.wgsl"

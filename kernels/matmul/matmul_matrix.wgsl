@@ -13,13 +13,7 @@ enable f16;
 // 32 × 32 of it, from slices of A and B of depth 16 in workgroup memory. SUBGROUP is the largest size that
 // subgroups may have; where they are smaller there are more of them, and the fifth and later ones only help loading. With HALF the units take f16: operands are rounded to it.
 // Operands as in matmul.wgsl.
-struct Params {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>;
-@group(0) @binding(2) var<storage, read> b: array<b_word>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+#include "bindings.wgsl"
 
 #include "operands.wgsl"
 #include "place.wgsl"

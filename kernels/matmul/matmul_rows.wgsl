@@ -8,13 +8,7 @@ enable subgroups;
 // places as the others.
 // A as in matmul.wgsl, in vectors of four depths if A_VEC4. B [k, n] in rows of `ldb` elements, a multiple of four, padded with zeros; or
 // [n, k] if TRANSPOSE_B, in f32 or bf16 (B_BF16), where ldb, b_base and k are multiples of four.
-struct Params {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>;
-@group(0) @binding(2) var<storage, read> b: array<b_word>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+#include "bindings.wgsl"
 
 #if SUBGROUPS
 #if EIGHT

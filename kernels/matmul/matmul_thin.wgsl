@@ -1,12 +1,6 @@
 // C [m, n] = A [m, k]·Bᵀ, B [n, k], for few rows, as in decoding: one workgroup per column and row of C reads its row of B side by
 // side and adds up.
-struct Params {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, a_base: u32, b_base: u32, c_base: u32, accumulate: u32
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>;
-@group(0) @binding(2) var<storage, read> b: array<b_word>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+#include "bindings.wgsl"
 
 #include "operands.wgsl"
 #include "../webgpu/reduce.wgsl"
