@@ -114,8 +114,8 @@ describe.each(tokenizerNames)("%s: the fast encoder", (name) => {
     fc.assert(
       fc.property(anyText, (text) => {
         // The library takes JavaScript's white space beside tokens with lstrip or rstrip; Python's ids are in the conformance tests.
-        // Of two tokens that are sought in normalized text, where a space is prepended, it takes the second too (below).
-        fc.pre(!/[\u0085\ufeff]|<tool><tool>/u.test(text));
+        // It also finds tokens that are sought in normalized text, where a space is prepended, in places where Python does not (below).
+        fc.pre(!/[\u0085\ufeff]/u.test(text) && !(name === "llama2-legacy" && text.includes("<tool>")));
         expect([...fast.encode(text)!]).toEqual(library.encode(text, { add_special_tokens: false }).ids);
       }),
       { numRuns: 1000 },
@@ -155,9 +155,19 @@ describe("what the fast encoder leaves to the library", () => {
   });
 });
 
-it("tokens sought in text with a space before it: Python's ids of two in a row (tokenizers 0.23)", () => {
+it("tokens sought in normalized text, where a space is prepended: the ids of Python's tokenizers 0.23", () => {
   const fast = FastEncoder.of(checkTokenizerJson(readJson("llama2-legacy/tokenizer.json"), "llama2-legacy"))!;
-  // The space stands before the first alone, so that the second is text.
-  expect([...fast.encode("<tool><tool>")!]).toEqual([638, 279, 323, 318, 318, 315, 281]);
-  expect([...fast.encode("<tool> <tool>")!]).toEqual([638, 638]);
+  const cases: [string, number[]][] = [
+    ["<tool><tool>", [638, 279, 323, 318, 318, 315, 281]],
+    ["<tool> <tool>", [638, 638]],
+    ["▁<tool>", [347, 638]],
+    ["▁▁<tool>", [348, 638]],
+    [" <tool>", [347, 638]],
+    ["a <tool>", [352, 638]],
+    ["<s><tool>", [1, 638]],
+    ["<tool><s><tool>", [638, 1, 638]],
+    ["the▁<tool>\n<tool>", [359, 638, 13, 279, 323, 318, 318, 315, 281]],
+    ["<tool>▁<tool>a", [638, 638, 304]],
+  ];
+  expect(cases.map(([text]) => [text, [...fast.encode(text)!]])).toEqual(cases);
 });
