@@ -6,6 +6,11 @@
 
 namespace slayer::cuda {
 
+// Where a tensor lies and how it is cut into boxes, for the copy engine of Hopper: what cuTensorMapEncodeTiled makes.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+
 // Where a kernel says that a value was out of range: in device memory, zeroed before each run.
 struct Fault {
   int32_t step;  // number of the plan's step, plus 1
@@ -156,6 +161,16 @@ struct SwigluProducts {
   void* g;  // or null, as u
   void* u;
   int32_t m, n, k;
+};
+
+// For Hopper: with maps of A and B, and of SwiGLU's gate and up, in boxes of 64 × 64.
+struct GroupGemm {
+  Gemm gemm;
+  TensorMap a, b;
+};
+struct GroupSwiglu {
+  SwigluProducts products;
+  TensorMap x, gate, up;
 };
 
 // q, o, dout, dq [B, T, H·E]; k, v, dk, dv [B, S, K·E]; lse, delta f32 [B, H, T]; segments i32 [B, S]; offset i32 [1].
