@@ -99,8 +99,6 @@ __device__ __forceinline__ void copy_box_to_both(Shared<bf16> to, const TensorMa
       : "memory");
 }
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
 // All warps of a warpgroup: have at most (at least) this many registers from here on.
 template <int Registers>
 __device__ __forceinline__ void shrink_registers() {
@@ -204,7 +202,5 @@ __device__ __forceinline__ void settle(float (&d)[Count]) {
 #pragma unroll
   for (int i = 0; i < Count; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
-
-#endif
 
 }  // namespace slayer::cuda
