@@ -31,13 +31,14 @@ __device__ __forceinline__ void fence_barriers() { asm volatile("fence.mbarrier_
 __device__ __forceinline__ void arrive(Barrier barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
-// At the barrier that lies at the same place in block `rank` of the cluster.
+// At the barrier that lies at the same place in block `rank` of the cluster. Says that this thread has done with what it read there, not that
+// others may read what it wrote: a release among the cluster's blocks would wait for all its stores.
 __device__ __forceinline__ void arrive_at(Barrier barrier, unsigned rank) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
@@ -114,15 +115,11 @@ namespace detail {
 // The PTX ISA's matrix descriptor, swizzle mode 1 (128 bytes). Direct: the next 8 rows are 1024 bytes on. Transposed: the next 8 steps of k are
 // 1024 bytes on, the next 64 rows a panel.
 template <bool Transposed>
-__device__ __forceinline__ uint64_t descriptor(Shared<bf16> start, int panel_bytes) {
-  const uint64_t leading = Transposed ? static_cast<uint64_t>(panel_bytes) >> 4 : 1;
-  return (shared_address(start) >> 4 & 0x3fff) | leading << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
-}
-
-// Where step k of an operand begins.
-template <bool Transposed>
-__device__ __forceinline__ Shared<bf16> at_step(Shared<bf16> start, int k) {
-  return start + (Transposed ? k * 64 : k);
+__device__ __forceinline__ uint64_t descriptor(Shared<bf16> start, int panel_bytes, int k) {
+  const unsigned leading = Transposed ? static_cast<unsigned>(panel_bytes) >> 4 : 1;
+  const unsigned step = static_cast<unsigned>(Transposed ? k * 128 : k * 2) >> 4;
+  const unsigned low = (shared_address(start) >> 4 | leading << 16) + step;
+  return low | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 
 }  // namespace detail
@@ -150,8 +147,8 @@ __device__ __forceinline__ Shared<bf16> at_step(Shared<bf16> start, int k) {
 // touched before wait_products says so.
 template <int N, bool TransposeA, bool TransposeB>
 __device__ __forceinline__ void multiply_tiles(GroupSums<N>& d, Shared<bf16> a, int a_panel, Shared<bf16> b, int b_panel, int k, bool add) {
-  const uint64_t left = detail::descriptor<TransposeA>(detail::at_step<TransposeA>(a, k), a_panel);
-  const uint64_t right = detail::descriptor<TransposeB>(detail::at_step<TransposeB>(b, k), b_panel);
+  const uint64_t left = detail::descriptor<TransposeA>(a, a_panel, k);
+  const uint64_t right = detail::descriptor<TransposeB>(b, b_panel, k);
   if constexpr (N == 256) {
     asm volatile(SLAYER_WGMMA_BEGIN("130") "m64n256k16.f32.bf16.bf16 {" SLAYER_NAMES_128 "}, %128, %129, p, 1, 1, %131, %132;\n}"
                  : SLAYER_SUMS_32(d, 0), SLAYER_SUMS_32(d, 32), SLAYER_SUMS_32(d, 64), SLAYER_SUMS_32(d, 96)
@@ -170,7 +167,7 @@ __device__ __forceinline__ void multiply_tiles(GroupSums<N>& d, Shared<bf16> a, 
 // The same with A in registers, where each warp of the group holds 16 rows as operand A of mma.m16n8k16.
 template <int N, bool TransposeB>
 __device__ __forceinline__ void multiply_tiles(GroupSums<N>& d, const uint32_t (&a)[4], Shared<bf16> b, int b_panel, int k, bool add) {
-  const uint64_t right = detail::descriptor<TransposeB>(detail::at_step<TransposeB>(b, k), b_panel);
+  const uint64_t right = detail::descriptor<TransposeB>(b, b_panel, k);
   if constexpr (N == 256) {
     asm volatile(SLAYER_WGMMA_BEGIN("133") "m64n256k16.f32.bf16.bf16 {" SLAYER_NAMES_128 "}, {%128, %129, %130, %131}, %132, p, 1, 1, %134;\n}"
                  : SLAYER_SUMS_32(d, 0), SLAYER_SUMS_32(d, 32), SLAYER_SUMS_32(d, 64), SLAYER_SUMS_32(d, 96)

@@ -56,7 +56,8 @@ __device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns,
     if (stage == 0) parity ^= 1;
   };
   const auto tile_at = [](int at) { return shared<bf16>(at * kPairStageBytes); };
-  const int group = static_cast<int>(warp_index()) / 4;
+  // The same in all lanes, and the compiler is to know it: what products are told must lie in the warp's registers.
+  const int group = static_cast<int>(shuffle(warp_index(), 0)) / 4;
   if (group == 2) {
     shrink_registers<40>();
     if (threadIdx.x == kPairThreads - 128) {
