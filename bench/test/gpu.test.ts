@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCudaBackend } from "@slayer/backend-cuda";
 import { parseConfig } from "@slayer/checkpoint";
-import { createReferenceBackend } from "@slayer/tensor";
+import { createReferenceBackend, planCost } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
 import { peaksOf } from "../src/gpu/device-peaks.js";
+import { profile } from "../src/gpu/profile.js";
 import { repeated } from "../src/gpu/random.js";
 import { shapesOf, TINY } from "../src/gpu/shapes.js";
 import { type StepOptions, trainSteps } from "../src/gpu/step.js";
@@ -45,6 +46,16 @@ describe("training steps in bf16, blocks 1 and 2 of 3", () => {
     expect(kept.losses.at(-1)!).toBeLessThan(kept.losses[0]!);
     const recomputed = await trainSteps(backend, { ...options, recompute: true });
     expect(recomputed.losses).toEqual(kept.losses);
+  });
+
+  it("are profiled whole: every step of the plans is counted, with its FLOPs", async () => {
+    const backend = createReferenceBackend();
+    const { plans } = await trainSteps(backend, { ...options, steps: 2 });
+    const rows = await profile(backend, plans, 64);
+    expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(plans.flatMap(({ steps }) => steps).length);
+    const flops = plans.reduce((sum, plan) => sum + planCost(plan).modelFlops, 0);
+    expect(rows.reduce((sum, row) => sum + row.flops, 0)).toBeCloseTo(flops, 0);
+    for (const { seconds } of rows) expect(seconds).toBeGreaterThan(0);
   });
 
   const driver = fileURLToPath(new URL("../../packages/backend-cuda/build/Release/libcuda_host.so", import.meta.url));

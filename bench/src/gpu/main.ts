@@ -11,9 +11,10 @@ import { conformance } from "@slayer/backend-conformance";
 import { createCudaBackend, CudaUnavailableError } from "@slayer/backend-cuda";
 import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu";
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
-import { type Backend, fusedOps, type TuningStore } from "@slayer/tensor";
+import { type Backend, fusedOps, type Plan, type TuningStore } from "@slayer/tensor";
 import { slug } from "../../machine.mjs";
 import { type DevicePeaks, peaksOf } from "./device-peaks.js";
+import { profile } from "./profile.js";
 import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
 import { type StepOptions, trainSteps } from "./step.js";
 import { timeOp } from "./time.js";
@@ -21,7 +22,8 @@ import { timeOp } from "./time.js";
 const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N] [--out FOLDER]
 
   --backend NAME  cuda or webgpu (default: cuda)
-  --parts PARTS   of conformance, kernels and step, with commas between (default: all)
+  --parts PARTS   of conformance, kernels, step and profile (a step, and what it is made of), with commas between
+                  (default: all but profile)
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
   --recompute     in the training step, compute blocks again instead of keeping what they hold
@@ -75,10 +77,11 @@ async function main(): Promise<number> {
       const rows = await kernels(backend, large ? LARGE : TINY, peaks);
       failed += rows.filter(({ problem, error }) => problem !== undefined || Number(error ?? 0) > 2 ** -7).length;
       result[part] = rows;
-    } else if (part === "step") {
-      const found = await step(backend, large, peaks);
+    } else if (part === "step" || part === "profile") {
+      const { plans, ...found } = await step(backend, large, peaks);
       if (!found.falls) failed++;
-      result[part] = found;
+      result.step = found;
+      if (part === "profile") result[part] = await parts(backend, plans, found.config.vocabSize);
     } else throw new Error(`--parts: there is no '${part}'\n\n${USAGE}`);
     if (options.tune) {
       result.products = chosen;
@@ -202,6 +205,23 @@ async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undef
   const falls = found.losses.every((x) => Number.isFinite(x)) && found.losses.at(-1)! < found.losses[0]!;
   if (!falls) console.log("FAILED: the loss does not fall");
   return { ...found, ...stepOptions, config: { ...config }, mfu, falls };
+}
+
+async function parts(backend: Backend, plans: readonly Plan[], vocabSize: number) {
+  const rows = await profile(backend, plans, vocabSize);
+  const total = rows.reduce((sum, { seconds }) => sum + seconds, 0);
+  for (const { name, count, seconds, flops, bytes } of rows) {
+    const cells = [
+      `${(seconds * 1e3).toFixed(2)} ms`.padStart(10),
+      `${((100 * seconds) / total).toFixed(1)} %`.padStart(7),
+      `${count} ×`.padStart(6),
+      `${(flops / seconds / 1e12).toFixed(0)} TFLOP/s`.padStart(12),
+      `${(bytes / seconds / 1e9).toFixed(0)} GB/s`.padStart(10),
+    ];
+    console.log(`${cells.join("  ")}  ${name}`);
+  }
+  console.log(`${(total * 1e3).toFixed(1)} ms in all`);
+  return rows;
 }
 
 /** Llama 2 7B with Llama SLayer 8B's 38 blocks; or next to nothing. */

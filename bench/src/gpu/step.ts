@@ -10,6 +10,7 @@ import {
   differentiate,
   Graph,
   lmHeadLoss,
+  type Plan,
   planCost,
   Program,
   size,
@@ -40,6 +41,8 @@ export interface StepResult {
   readonly plannedBytes: number;
   readonly losses: readonly number[];
   readonly norms: readonly number[];
+  /** The forward and backward pass, and the update. */
+  readonly plans: readonly Plan[];
 }
 
 const gradientOf = (name: string) => `gradient.of.${name}`;
@@ -116,6 +119,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
     plannedBytes,
     losses,
     norms,
+    plans,
   };
 }
 
