@@ -22,6 +22,7 @@
 
 #include "executor.h"
 #include "streams.h"
+#include "tensor_map.h"
 
 #define SLAYER_API extern "C" __attribute__((visibility("default"))) int
 
@@ -30,7 +31,7 @@ namespace {
 using namespace slayer::host;
 
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kIllegalAddress = 700,
-              kLaunchFailed = 719;
+              kLaunchFailed = 719, kNotSupported = 801;
 
 // What outlives a call is never destroyed: a process may exit while another thread is in one.
 std::recursive_mutex& mutex = *new std::recursive_mutex;
@@ -116,7 +117,8 @@ SLAYER_API cuGetErrorName(int error, const char** name) {
                                                    {kNoDevice, "CUDA_ERROR_NO_DEVICE"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
                                                    {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-                                                   {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}};
+                                                   {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
+                                                   {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED"}};
   const auto found = names.find(error);
   *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
   return 0;
@@ -258,6 +260,32 @@ SLAYER_API cuEventSynchronize(Event* event) {
 }
 SLAYER_API cuEventDestroy_v2(Event* event) { return delete event, 0; }
 
+// Of NVIDIA's conditions those for what it has: bf16, up to three dimensions, rows of a box 128 bytes, swizzled.
+SLAYER_API cuTensorMapEncodeTiled(uint64_t* map, int type, unsigned rank, void* data, const uint64_t* extents, const uint64_t* strides,
+                                  const unsigned* box, const unsigned* element_strides, int interleave, int swizzle, int promotion, int fill) {
+  constexpr int kBf16 = 9, kSwizzle128 = 3, kMostPromotion = 3;
+  if (map == nullptr || reinterpret_cast<uintptr_t>(map) % 64 != 0 || data == nullptr || reinterpret_cast<uintptr_t>(data) % 16 != 0 ||
+      rank < 1 || rank > 5 || promotion < 0 || promotion > kMostPromotion) {
+    return kInvalidValue;
+  }
+  for (unsigned i = 0; i < rank; i++) {
+    if (extents[i] == 0 || extents[i] > uint64_t{1} << 32 || box[i] == 0 || box[i] > 256 || element_strides[i] == 0 || element_strides[i] > 8) {
+      return kInvalidValue;
+    }
+    if (i + 1 < rank && (strides[i] % 16 != 0 || strides[i] >= uint64_t{1} << 40 || strides[i] < extents[0] * 2)) return kInvalidValue;
+  }
+  if (box[0] * 2 % 16 != 0 || (swizzle == kSwizzle128 && box[0] * 2 > 128)) return kInvalidValue;
+  if (type != kBf16 || rank > TiledTensor::kMost || interleave != 0 || swizzle != kSwizzle128 || fill != 0 || box[0] * 2 != 128) return kNotSupported;
+  TiledTensor tensor{static_cast<const std::byte*>(data), static_cast<int>(rank), {1, 1, 1}, {2, 0, 0}, {1, 1, 1}};
+  for (unsigned i = 0; i < rank; i++) {
+    if (element_strides[i] != 1) return kNotSupported;
+    tensor.extent[i] = static_cast<int64_t>(extents[i]);
+    tensor.box[i] = static_cast<int>(box[i]);
+    if (i > 0) tensor.stride[i] = static_cast<int64_t>(strides[i - 1]);
+  }
+  return encode(tensor, map), 0;
+}
+
 SLAYER_API cuModuleLoadData(void** module, const void*) { return *module = &streams, status(); }
 SLAYER_API cuModuleUnload(void*) { return 0; }
 SLAYER_API cuModuleGetFunction(const Registration** function, void*, const char* name) {
@@ -272,13 +300,16 @@ SLAYER_API cuLaunchKernel(const Registration* kernel, unsigned grid_x, unsigned 
                           unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream* stream, void** arguments, void**) {
   const std::lock_guard lock(mutex);
   // As NVIDIA's, it takes the arguments by value now.
-  const auto* const from = static_cast<const std::byte*>(arguments[0]);
-  const auto held = std::make_shared<std::vector<std::byte>>(from, from + kernel->args_bytes);
+  struct alignas(64) Piece {
+    std::byte bytes[64];
+  };
+  const auto held = std::make_shared<std::vector<Piece>>((kernel->args_bytes + sizeof(Piece) - 1) / sizeof(Piece));
+  std::memcpy(static_cast<void*>(held->data()), arguments[0], kernel->args_bytes);
   of(stream).push([=] {
     if (++launches == setting("illegal", 0)) return fail(kIllegalAddress, "an illegal memory access was encountered");
     try {
-      executor().launch(kernel->name, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, held->data(), held->size(),
-                        backwards);
+      executor().launch(kernel->name, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, held->data(),
+                        kernel->args_bytes, backwards);
     } catch (const LaunchError& error) {
       fail(kLaunchFailed, error.what());
     }

@@ -15,8 +15,8 @@ std::map<std::string, const Registration*>& kernels() {
 
 }  // namespace
 
-Registration::Registration(const char* n, void (*r)(const void*), size_t bytes, unsigned most)
-    : name(n), run(r), args_bytes(bytes), threads(most) {
+Registration::Registration(const char* n, void (*r)(const void*), size_t bytes, unsigned most, unsigned blocks)
+    : name(n), run(r), args_bytes(bytes), threads(most), cluster(blocks) {
   kernels()[n] = this;
 }
 
@@ -44,49 +44,101 @@ void Executor::launch(const std::string& kernel, Dim3 grid, Dim3 block, size_t s
     throw LaunchError(kernel + ": no such grid");
   }
   if (shared_bytes > SharedMemory::kMost) throw LaunchError(kernel + ": more shared memory than any device has");
+  const unsigned cluster = kernel_->cluster;
+  if (grid.x % cluster != 0) throw LaunchError(kernel + ": a grid that is not a multiple of its cluster of " + std::to_string(cluster));
   args_ = args;
   block_size_ = block;
   grid_size_ = grid;
-  stacks_.reserve(threads);
-  threads_.resize(threads);
-  warps_.resize((threads + kWarp - 1) / kWarp);
-  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  for (uint64_t i = 0; i < blocks; i++) {
-    const uint64_t b = backwards ? blocks - 1 - i : i;
-    block_index_ = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
-                    static_cast<unsigned>(b / grid.x / grid.y)};
-    shared_.begin_block(shared_bytes);
-    run_block();
-    const std::string problem = shared_.take_problem();
-    if (!problem.empty()) {
-      throw LaunchError(kernel + ", block " + std::to_string(block_index_.x) + "," + std::to_string(block_index_.y) + "," +
-                        std::to_string(block_index_.z) + ": " + problem);
+  stacks_.reserve(size_t{threads} * cluster);
+  threads_.resize(size_t{threads} * cluster);
+  while (blocks_.size() < cluster) blocks_.push_back(std::make_unique<Block>());
+  blocks_.resize(cluster);
+  const uint64_t clusters = uint64_t{grid.x} * grid.y * grid.z / cluster;
+  for (uint64_t i = 0; i < clusters; i++) {
+    const uint64_t first = (backwards ? clusters - 1 - i : i) * cluster;
+    for (unsigned rank = 0; rank < cluster; rank++) {
+      const uint64_t b = first + rank;
+      begin_block(*blocks_[rank], rank, {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                                         static_cast<unsigned>(b / grid.x / grid.y)}, shared_bytes);
     }
+    run_cluster(backwards);
+    std::string problem;
+    for (const auto& each : blocks_) {
+      const std::string its = each->shared.take_problem();
+      if (its.empty() || !problem.empty()) continue;
+      problem = kernel + ", block " + std::to_string(each->index.x) + "," + std::to_string(each->index.y) + "," +
+                std::to_string(each->index.z) + ": " + its;
+    }
+    if (!problem.empty()) throw LaunchError(problem);
   }
 }
 
-void Executor::run_block() {
-  for (Warp& warp : warps_) warp.alive = warp.arrived = warp.epoch = 0;
-  for (size_t i = 0; i < threads_.size(); i++) {
-    Thread& thread = threads_[i];
+void Executor::begin_block(Block& block, unsigned rank, Dim3 index, size_t shared_bytes) {
+  const size_t threads = threads_.size() / kernel_->cluster;
+  block.index = index;
+  block.rank = rank;
+  block.alive = static_cast<unsigned>(threads);
+  block.waiting = block.epoch = 0;
+  block.barriers.clear();
+  block.named = {};
+  block.shared.begin_block(shared_bytes);
+  block.warps.resize((threads + kWarp - 1) / kWarp);
+  Thread* const first = &threads_[rank * threads];
+  for (size_t i = 0; i < block.warps.size(); i++) {
+    Warp& warp = block.warps[i];
+    warp.first = first + i * kWarp;
+    warp.alive = warp.arrived = warp.turn = warp.epoch = 0;
+    warp.products_issued = 0;
+  }
+  for (size_t i = 0; i < threads; i++) {
+    Thread& thread = first[i];
     const auto n = static_cast<unsigned>(i);
     thread.state = Thread::State::ready;
     thread.number = static_cast<uint16_t>(n);
     thread.index = {n % block_size_.x, n / block_size_.x % block_size_.y, n / block_size_.x / block_size_.y};
-    thread.warp = &warps_[i / kWarp];
+    thread.block = &block;
+    thread.warp = &block.warps[i / kWarp];
     thread.warp->alive |= 1u << thread.lane();
     thread.copies.clear();
     thread.copy_group = 0;
-    prepare(thread.context, stacks_.of(i), enter);
+    thread.barrier = nullptr;
+    thread.products.clear();
+    thread.held.clear();
+    thread.product_group = 0;
+    thread.products_begun = false;
+    prepare(thread.context, stacks_.of(rank * threads + i), enter);
   }
+}
+
+void Executor::run_cluster(bool backwards) {
   alive_ = static_cast<unsigned>(threads_.size());
-  waiting_ = 0;
-  epoch_ = 0;
-  current_ = &threads_[0];
+  cluster_waiting_ = 0;
+  cluster_epoch_ = 0;
+  current_ = &threads_[backwards ? threads_.size() - threads_.size() / blocks_.size() : 0];
   switch_context(scheduler_, current_->context);
-  if (alive_ == 0) return;
-  report(std::to_string(alive_) + " threads wait for others that never come (" + std::to_string(waiting_) +
-         " of them at the block's barrier)");
+  if (alive_ != 0) report(who_waits());
+}
+
+std::string Executor::who_waits() const {
+  unsigned at_blocks = 0;
+  std::string others;
+  for (const auto& block : blocks_) {
+    at_blocks += block->waiting;
+    for (const auto& [at, barrier] : block->barriers) {
+      if (barrier.waiting == 0) continue;
+      others += ", " + std::to_string(barrier.waiting) + " of block " + std::to_string(block->rank) + " at the one at byte " + std::to_string(at) +
+                " where " + std::to_string(barrier.missing) + " of " + std::to_string(barrier.expected) + " arrivals and " +
+                std::to_string(barrier.announced - barrier.issued) + " bytes are missing from phase " + std::to_string(barrier.phase);
+    }
+    for (size_t id = 0; id < block->named.size(); id++) {
+      const NamedBarrier& named = block->named[id];
+      if (named.waiting.empty()) continue;
+      others += ", " + std::to_string(named.waiting.size()) + " of " + std::to_string(named.threads) + " at barrier " + std::to_string(id);
+    }
+  }
+  if (cluster_waiting_ > 0) others += ", " + std::to_string(cluster_waiting_) + " at the cluster's";
+  return std::to_string(alive_) + " threads wait for others that never come (" + std::to_string(at_blocks) +
+         " of them at the block's barrier" + others + ")";
 }
 
 void Executor::enter() {
@@ -97,19 +149,28 @@ void Executor::enter() {
 }
 
 void Executor::finish(Thread& thread) {
+  Block& block = *thread.block;
   if (!thread.copies.empty()) report("thread " + std::to_string(thread.number) + " returns with copies not waited for");
+  if (!thread.products.empty()) report("thread " + std::to_string(thread.number) + " returns with products not waited for");
   thread.state = Thread::State::returned;
   thread.warp->alive &= ~(1u << thread.lane());
+  block.alive--;
   alive_--;
-  if (waiting_ > 0 && waiting_ == alive_) release_block();
+  if (block.alive == 0) {
+    check_barriers(block);
+    check_products(block);
+  }
+  if (block.waiting > 0 && block.waiting == block.alive) release_block(block);
+  if (cluster_waiting_ > 0 && cluster_waiting_ == alive_) release_cluster();
 }
 
-// Goes on with the next thread that can run, or back to run_block if there is none.
+// Goes on with the next thread that can run, or back to run_cluster if there is none.
 void Executor::hand_over() {
   Thread* const from = current_;
   const size_t n = threads_.size();
+  const auto place = static_cast<size_t>(from - threads_.data());
   for (size_t i = 1; i <= n; i++) {
-    Thread& next = threads_[(from->number + i) % n];
+    Thread& next = threads_[place + i < n ? place + i : place + i - n];
     if (next.state != Thread::State::ready) continue;
     if (&next == from) return;
     current_ = &next;
@@ -119,36 +180,40 @@ void Executor::hand_over() {
   switch_context(from->context, scheduler_);
 }
 
-Access Executor::access() const {
-  return {current_->number, static_cast<uint16_t>(current_->number / kWarp), epoch_, current_->warp->epoch};
-}
-
-void Executor::block_barrier() {
-  waiting_++;
-  if (waiting_ == alive_) {
-    release_block();
-    return;
-  }
+// Until somebody makes the calling thread ready.
+void Executor::park() {
   current_->state = Thread::State::waiting;
   hand_over();
 }
 
-void Executor::release_block() {
-  waiting_ = 0;
-  epoch_++;
-  for (Thread& thread : threads_) {
-    if (thread.state == Thread::State::waiting) thread.state = Thread::State::ready;
+Access Executor::access() const {
+  return {current_->number, static_cast<uint16_t>(current_->number / kWarp), current_->block->epoch, current_->warp->epoch};
+}
+
+void Executor::block_barrier() {
+  Block& block = *current_->block;
+  block.waiting++;
+  if (block.waiting == block.alive) release_block(block);
+  else park();
+}
+
+void Executor::release_block(Block& block) {
+  block.waiting = 0;
+  block.epoch++;
+  Thread* const first = block.warps[0].first;
+  for (size_t i = 0; i < threads_.size() / blocks_.size(); i++) {
+    if (first[i].state == Thread::State::waiting) first[i].state = Thread::State::ready;
   }
 }
 
 void Executor::deposit(const void* value, size_t bytes) {
   Warp& warp = *current_->warp;
-  std::memcpy(warp.slots[warp.epoch % 2][current_->lane()].bytes, value, bytes);
+  std::memcpy(warp.slots[warp.turn % 2][current_->lane()].bytes, value, bytes);
 }
 
-unsigned Executor::warp_barrier(uint32_t mask, const std::function<void(Warp&, unsigned)>* complete) {
+unsigned Executor::warp_barrier(uint32_t mask, const std::function<void(Warp&, unsigned)>* complete, bool orders_memory) {
   Warp& warp = *current_->warp;
-  const unsigned set = warp.epoch % 2;
+  const unsigned set = warp.turn % 2;
   const uint32_t self = 1u << current_->lane();
   if ((mask & self) == 0) report("a warp operation whose mask lacks the calling lane");
   if ((mask & ~warp.alive) != 0) report("a warp operation waits for a lane that has returned");
@@ -157,26 +222,25 @@ unsigned Executor::warp_barrier(uint32_t mask, const std::function<void(Warp&, u
   warp.arrived |= self;
   if (warp.arrived == mask) {
     if (complete != nullptr) (*complete)(warp, set);
+    if (orders_memory) warp.epoch++;
     release_warp(warp);
     return set;
   }
-  current_->state = Thread::State::waiting;
-  hand_over();
+  park();
   return set;
 }
 
 void Executor::release_warp(Warp& warp) {
-  const size_t first = static_cast<size_t>(&warp - warps_.data()) * kWarp;
   for (unsigned lane = 0; lane < kWarp; lane++) {
-    if (warp.arrived & (1u << lane)) threads_[first + lane].state = Thread::State::ready;
+    if (warp.arrived & (1u << lane)) warp.first[lane].state = Thread::State::ready;
   }
   warp.arrived = 0;
-  warp.epoch++;
+  warp.turn++;
 }
 
 void Executor::start_copy(uint32_t to, uint32_t bytes, const void* from) {
   if (to % bytes != 0 || reinterpret_cast<uintptr_t>(from) % bytes != 0) report("an asynchronous copy that is not aligned");
-  if (shared_.begin_copy(access(), to, bytes) == nullptr) return;
+  if (shared().begin_copy(access(), to, bytes) == nullptr) return;
   current_->copies.push_back({to, bytes, from, current_->copy_group});
 }
 
@@ -188,8 +252,8 @@ void Executor::wait_copies(unsigned keep) {
   size_t done = 0;
   while (done < copies.size() && copies[done].group + keep < committed) {
     const PendingCopy& copy = copies[done++];
-    shared_.complete_copy(access(), copy.to, copy.bytes);
-    std::byte* const to = shared_.write(access(), copy.to, copy.bytes);
+    shared().complete_copy(access(), copy.to, copy.bytes);
+    std::byte* const to = shared().write(access(), copy.to, copy.bytes);
     if (copy.from == nullptr) std::memset(to, 0, copy.bytes);
     else std::memcpy(to, copy.from, copy.bytes);
   }

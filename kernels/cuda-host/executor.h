@@ -1,36 +1,30 @@
-// Runs CUDA kernels on the host, one block after the other, one fibre per thread: slow, exact about what the programming
-// model promises, and no more: a thread runs on until it waits for others.
+// Runs CUDA kernels on the host, one block (or cluster of blocks) after the other, one fibre per thread: slow, exact about what the
+// programming model promises, and no more: a thread runs on until it waits for others.
 //
 // What is checked: shared memory (shared_memory.h); barriers and warp operations that some thread never reaches; alignment
-// of vector accesses. The first problem of a launch is thrown at its end.
+// of vector accesses; how Hopper's barriers, copies and products are used. The first problem of a launch is thrown at its end.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "fibre.h"
-#include "shared_memory.h"
+#include "block.h"
 
 namespace slayer::host {
 
-constexpr unsigned kWarp = 32;
-
-struct Dim3 {
-  unsigned x = 1, y = 1, z = 1;
-};
-
 // A kernel by its name; see SLAYER_KERNEL in simt.h.
 struct Registration {
-  Registration(const char* name, void (*run)(const void* args), size_t args_bytes, unsigned threads);
+  Registration(const char* name, void (*run)(const void* args), size_t args_bytes, unsigned threads, unsigned cluster = 1);
   const char* name;
   void (*run)(const void* args);
   size_t args_bytes;
   unsigned threads;  // most threads of a block, as declared
+  unsigned cluster;  // blocks of a cluster
 };
 
 // Null if there is none of this name.
@@ -40,58 +34,24 @@ class LaunchError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// What a lane hands to the others of its warp in one collective operation.
-struct Slot {
-  alignas(16) std::byte bytes[32];
-};
-
-struct Warp {
-  uint32_t alive = 0;    // lanes that have not returned
-  uint32_t arrived = 0;  // lanes waiting in the current operation
-  uint32_t mask = 0;     // lanes that must arrive
-  uint32_t epoch = 0;    // operations completed
-  // Two sets, used in turn: a lane may be one operation ahead of another, never two.
-  std::array<std::array<Slot, kWarp>, 2> slots;
-  std::array<std::array<float, 16 * 8>, 2> products;
-};
-
-struct PendingCopy {
-  uint32_t to;
-  uint32_t bytes;
-  const void* from;  // null: zeros
-  uint32_t group;
-};
-
-struct Thread {
-  enum class State { ready, waiting, returned };
-  Context context;
-  State state = State::ready;
-  Dim3 index;
-  uint16_t number = 0;  // in the block
-  Warp* warp = nullptr;
-  std::vector<PendingCopy> copies;
-  uint32_t copy_group = 0;  // the one being filled
-
-  unsigned lane() const { return number % kWarp; }
-};
-
 class Executor {
  public:
   // Runs all blocks of a grid, in order or from the last to the first. Throws a LaunchError that says what went wrong.
   void launch(const std::string& kernel, Dim3 grid, Dim3 block, size_t shared_bytes, const void* args, size_t args_bytes,
               bool backwards);
 
-  // For the kernels' own use, through simt.h.
+  // For the kernels' own use, through simt.h and hopper.h.
   Thread& current() { return *current_; }
-  const Dim3& block_index() const { return block_index_; }
+  const Dim3& block_index() const { return current_->block->index; }
   const Dim3& block_size() const { return block_size_; }
   const Dim3& grid_size() const { return grid_size_; }
-  SharedMemory& shared() { return shared_; }
+  unsigned cluster_rank() const { return current_->block->rank; }
+  SharedMemory& shared() { return current_->block->shared; }
   Access access() const;
 
   void block_barrier();
   // Waits for all lanes of `mask`; the last to come calls `complete` before any goes on. Returns the set of slots to read.
-  unsigned warp_barrier(uint32_t mask, const std::function<void(Warp&, unsigned set)>* complete = nullptr);
+  unsigned warp_barrier(uint32_t mask, const std::function<void(Warp&, unsigned set)>* complete = nullptr, bool orders_memory = true);
   // Puts a value into the caller's slot for the operation that comes next.
   void deposit(const void* value, size_t bytes);
 
@@ -100,28 +60,52 @@ class Executor {
   // Completes all but the newest `keep` groups of the calling thread.
   void wait_copies(unsigned keep);
 
-  void report(std::string problem) { shared_.report(std::move(problem)); }
+  // Hopper's barriers and copies (barriers.cc), as ../cuda/nvidia_hopper.h says.
+  void make_barrier(uint32_t at, unsigned arrivals);
+  void arrive(uint32_t at, unsigned rank, unsigned bytes);
+  void wait_at(uint32_t at, unsigned parity);
+  void copy_box(uint32_t to, const uint64_t* map, uint32_t barrier, int rank, const int (&coordinates)[3], bool to_all);
+  void named_barrier(int id, int threads);
+  void cluster_barrier();
+
+  // Its products (products.cc): made when they are waited for, by the last lane of a warp for the warp's rows.
+  void multiply(const GroupProduct& product);
+  void commit_products();
+  void wait_products(unsigned keep);
+
+  void report(std::string problem) { shared().report(std::move(problem)); }
 
  private:
   static void enter();
-  void run_block();
+  void begin_block(Block& block, unsigned rank, Dim3 index, size_t shared_bytes);
+  void run_cluster(bool backwards);
+  std::string who_waits() const;
   void hand_over();
-  void release_block();
+  void park();
+  void release_block(Block& block);
   void release_warp(Warp& warp);
   void finish(Thread& thread);
 
+  Mbarrier* barrier_of(Block& block, uint32_t at, const char* what);
+  void end_if_possible(Block& block, Mbarrier& barrier);
+  void end_phase(Block& block, Mbarrier& barrier);
+  void release_cluster();
+  // All blocks of the cluster pass a barrier: no race is found between what comes before it and after.
+  void next_epoch();
+  void check_barriers(Block& block);
+  void check_products(Block& block);
+
   const Registration* kernel_ = nullptr;
   const void* args_ = nullptr;
-  Dim3 block_index_, block_size_, grid_size_;
+  Dim3 block_size_, grid_size_;
   Stacks stacks_;
-  SharedMemory shared_;
-  std::vector<Thread> threads_;
-  std::vector<Warp> warps_;
+  std::vector<std::unique_ptr<Block>> blocks_;  // of the cluster
+  std::vector<Thread> threads_;                 // of all its blocks
   Thread* current_ = nullptr;
   Context scheduler_;
-  unsigned alive_ = 0;
-  unsigned waiting_ = 0;  // at the block's barrier
-  uint32_t epoch_ = 0;
+  unsigned alive_ = 0;            // in the cluster
+  unsigned cluster_waiting_ = 0;  // at its barrier
+  uint32_t cluster_epoch_ = 0;
 };
 
 // The executor whose kernel is running. Launches don't nest, and run on one system thread at a time.

@@ -35,6 +35,17 @@ class SharedMemory {
   std::byte* begin_copy(const Access& by, uint32_t at, uint32_t bytes);
   void complete_copy(const Access& by, uint32_t at, uint32_t bytes);
 
+  // The copy engine has filled the range.
+  void complete_box(const Access& by, uint32_t at, uint32_t bytes);
+
+  // A product reads 16 bytes, from when it is issued until it is complete.
+  void begin_product(const Access& by, uint32_t at);
+  void end_product(const Access& by, uint32_t at);
+  // The thread has made what it wrote visible to products and copies.
+  void fence(uint16_t thread) { fences_[thread]++; }
+  // Past all checks.
+  std::byte* data() { return memory_.data(); }
+
   // The first thing that was wrong since the last call, or "".
   std::string take_problem();
   void report(std::string problem);
@@ -52,15 +63,21 @@ class SharedMemory {
     uint16_t reader = 0;       // kMany: more than one
     uint16_t reader_warp = 0;  // kMany: more than one
     bool copying = false;
+    bool by_copy_engine = false;
+    uint32_t write_fence = 0;  // how many fences its writer had passed
   };
   static constexpr uint16_t kMany = 0xffff;
 
+  void check_read(const Granule& g, const Access& by, uint32_t at);
+  void note_read(Granule& g, const Access& by);
   bool inside(uint32_t at, uint32_t bytes, const char* what);
   void note_write(Granule& g, const Access& by, uint32_t at, bool check);
   std::string place(const Access& by, uint32_t at) const;
 
   std::vector<std::byte> memory_;
   std::vector<Granule> granules_;
+  std::vector<uint16_t> multiplied_;  // by 16 bytes: products that read them
+  std::vector<uint32_t> fences_;      // by thread
   size_t bytes_ = 0;
   uint32_t block_ = 0;
   std::string problem_;

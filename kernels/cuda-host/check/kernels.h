@@ -12,4 +12,12 @@ struct CheckArgs {
   int transposed;
 };
 
+// Products of a warpgroup: out [64, 64·blocks] = op(A)·op(B), A and B [kDepth, 64 or 64·blocks] or their transposes; see hopper.cu.
+struct GroupCheckArgs {
+  float* out;
+  int k;
+  int broken;  // which rule to break; 0 none
+  TensorMap a, b;
+};
+
 }  // namespace slayer::cuda

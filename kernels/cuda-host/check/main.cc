@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "../executor.h"
+#include "checks.h"
 #include "kernels.h"
 
 using namespace slayer;
+
+void print(const char* name, const std::string& got) { std::printf("{\"name\": \"%s\", \"got\": \"%s\"}\n", name, got.c_str()); }
 
 namespace {
 
@@ -27,8 +29,6 @@ std::string launch(const char* kernel, unsigned threads, bool transposed = false
   }
   return "";
 }
-
-void print(const char* name, const std::string& got) { std::printf("{\"name\": \"%s\", \"got\": \"%s\"}\n", name, got.c_str()); }
 
 template <class F>
 void compare(const char* name, const std::string& problem, int n, F expected) {
@@ -74,4 +74,5 @@ int main() {
   }
   print("more threads than declared", launch("product", 64));
   print("no such kernel", launch("nothing", 64));
+  check_hopper();
 }

@@ -26,6 +26,37 @@ describe.skipIf(absent)(`the executor that runs CUDA kernels on the host${note}`
     },
   );
 
+  it.each(["pipeline_nn", "pipeline_nt", "pipeline_tn", "pipeline_tt", "registers", "pair", "pair, backwards"])(
+    "%s: Hopper's barriers, copies of boxes and products of tiles give the exact values",
+    (name) => {
+      expect(got[name]).toBe("0.000000");
+    },
+  );
+
+  it.each([
+    ["tile not waited for", /read of shared memory that (nobody has written|an asynchronous copy is filling)/],
+    ["products not waited for", /returns with products not waited for/],
+    ["stage freed early", /write to shared memory that a product reads, not yet waited for/],
+    ["sums read early", /^-?nan$/],
+    ["fewer arrivals", /128 of block 0 at the one at byte 32768 where 1 of 2 arrivals and 0 bytes are missing/],
+    ["wrong bytes", /copies bring 16384 bytes to a barrier where 16256 were announced/],
+    ["barrier made twice", /the barrier at byte 32768 is made again/],
+    ["barrier not made", /the barrier at byte 32768, which nobody has made/],
+    ["box not aligned", /a copy of a swizzled box to byte 128, not a multiple of 1024/],
+    ["a warp less", /the warps of warpgroup 0 multiply different tiles/],
+    ["products not begun", /a product before begin_products/],
+    ["barrier not ordered", /with no barrier of the block since it was made/],
+    ["bytes left", /the block returns while 16 bytes may still come to the barrier at byte 32768/],
+    ["writes not fenced", /a product reads what thread 0 wrote, which fenced nothing since/],
+    ["registers reused", /^[1-9]/],
+    ["returns early", /of block 1 of its cluster, which has returned/],
+    ["more arrivals", /arrives at .*, made for 3, when nobody has waited for the phase before/],
+    ["barrier of the pair not ordered", /with no barrier of the cluster since it was made/],
+    ["half a cluster", /a grid that is not a multiple of its cluster of 2/],
+  ])("on Hopper, %s is found", (name, message) => {
+    expect(got[name]).toMatch(message);
+  });
+
   it.each([
     ["neighbours_without_barrier", /read of shared memory that (thread \d+ wrote, with no barrier|nobody has written)/],
     ["neighbours_across_warps", /read of shared memory that (thread \d+ wrote, with no barrier|nobody has written)/],
