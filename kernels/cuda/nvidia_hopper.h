@@ -118,7 +118,8 @@ template <bool Transposed>
 __device__ __forceinline__ uint64_t descriptor(Shared<bf16> start, int panel_bytes, int k) {
   const unsigned leading = Transposed ? static_cast<unsigned>(panel_bytes) >> 4 : 1;
   const unsigned step = static_cast<unsigned>(Transposed ? k * 128 : k * 2) >> 4;
-  const unsigned low = (shared_address(start) >> 4 | leading << 16) + step;
+  // Above its 18 bits an address says which block of the cluster it is of.
+  const unsigned low = ((shared_address(start) >> 4 & 0x3fff) | leading << 16) + step;
   return low | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 

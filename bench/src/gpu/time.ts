@@ -1,8 +1,10 @@
 import {
   type Backend,
   byteLength,
+  byteSize,
   type Cost,
   definitionOf,
+  type DType,
   Graph,
   makePlan,
   size,
@@ -12,6 +14,8 @@ import { median, spread } from "../statistics.js";
 import { repeated } from "./random.js";
 import type { Shape } from "./shapes.js";
 import { spotCheck } from "./spot-check.js";
+
+type Memory = ReturnType<Backend["allocate"]>;
 
 export interface Timing {
   readonly name: string;
@@ -50,7 +54,7 @@ export async function timeOp(
   const empty = backend.allocate(once.inputBytes);
   const memory = operands.map((t) => backend.allocate(byteLength(t)));
   try {
-    for (const [i, operand] of operands.entries()) await backend.write(memory[i]!, 0, valuesFor(operand, shape, i));
+    for (const [i, operand] of operands.entries()) await fill(backend, memory[i]!, operand, shape, i);
     // In the plan persistent tensors come in the order in which steps use them: that of the operands.
     const persistent = once.persistent.map((t) => ({
       buffer: memory[operands.findIndex((o) => o.name === t.name)]!,
@@ -92,11 +96,20 @@ export async function timeOp(
   }
 }
 
-function valuesFor(operand: TensorType, { limit = 2, positive }: Shape, i: number): ArrayBufferView {
-  const length = size(operand.shape);
-  if (operand.dtype === "i32") return Int32Array.from({ length }, (_, at) => (at * 7919) % limit);
-  if (length <= 3) return Float32Array.from({ length }, () => 0.5); // factors and step sizes
-  const bytes = repeated(operand.dtype, length, 1, i + 1);
+/** Elements that are made at a time: of a larger operand the same come again and again. */
+const PIECE = 1 << 28;
+
+async function fill(backend: Backend, buffer: Memory, { dtype, shape: extents }: TensorType, shape: Shape, i: number) {
+  const length = size(extents);
+  const piece = valuesFor(dtype, Math.min(length, PIECE), shape, i);
+  const total = length * byteSize(dtype);
+  for (let at = 0; at < total; at += piece.length) await backend.write(buffer, at, piece.subarray(0, total - at));
+}
+
+function valuesFor(dtype: DType, length: number, { limit = 2, positive }: Shape, i: number): Uint8Array {
+  if (dtype === "i32") return new Uint8Array(Int32Array.from({ length }, (_, at) => (at * 7919) % limit).buffer);
+  if (length <= 3) return new Uint8Array(new Float32Array(length).fill(0.5).buffer); // factors and step sizes
+  const bytes = repeated(dtype, length, 1, i + 1);
   if (positive?.includes(i)) for (let at = 3; at < bytes.length; at += 4) bytes[at]! &= 0x7f; // an f32's sign
   return bytes;
 }
