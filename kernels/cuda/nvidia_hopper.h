@@ -63,14 +63,14 @@ __device__ __forceinline__ void wait_at(Barrier barrier, unsigned parity) {
   } while (done == 0);
 }
 
-// Which block of its cluster this is, and a barrier of all the cluster's threads.
+// Which block of its cluster this is, and a barrier of all the cluster's threads, which orders nothing but what fence_barriers has.
 __device__ __forceinline__ unsigned cluster_rank() {
   unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
 __device__ __forceinline__ void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 // A barrier of `threads` threads of the block; id 1 … 15.
 __device__ __forceinline__ void named_barrier(int id, int threads) {

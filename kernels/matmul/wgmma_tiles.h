@@ -103,6 +103,7 @@ __device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns,
     }
   }
   // Nobody leaves while the other block may still write here.
+  __syncwarp();
   cluster_barrier();
 }
 
