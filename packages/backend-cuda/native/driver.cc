@@ -30,6 +30,7 @@ Driver load() {
   if (driver.name == nullptr && missing == nullptr) missing = symbol;
   SLAYER_DRIVER(X)
 #undef X
+  driver.cuTensorMapEncodeTiled = reinterpret_cast<decltype(driver.cuTensorMapEncodeTiled)>(dlsym(library, "cuTensorMapEncodeTiled"));
   if (missing != nullptr) {
     throw DeviceError("old-driver", std::string("the NVIDIA driver is too old: it has no ") + missing + "; version 525 (CUDA 12.0) or a "
                                     "later one is needed");

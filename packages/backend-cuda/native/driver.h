@@ -85,6 +85,9 @@ struct Driver {
 #define X(name, symbol, ...) CUresult (*name)(__VA_ARGS__) = nullptr;
   SLAYER_DRIVER(X)
 #undef X
+  // Null where the driver has none. Map, type, rank, address, extents, strides, box, element strides, interleave, swizzle, promotion, fill.
+  CUresult (*cuTensorMapEncodeTiled)(void*, int, unsigned, void*, const uint64_t*, const uint64_t*, const uint32_t*, const uint32_t*, int, int, int,
+                                     int) = nullptr;
 
   // "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered".
   std::string describe(CUresult result) const;

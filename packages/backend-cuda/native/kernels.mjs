@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * Compiles kernels/*\/*.cu with nvcc into build/Release/kernels/NAME.fatbin, each for compute capability 8.0 and 9.0a and, as PTX, for
- * what comes later; what is up to date stays. Beside them, in src, lie the sources of kernels that NVRTC can make for other sizes. Prints which kernels spill registers to memory, with --verbose also how many each has.
+ * what comes later, those named NAME_wgmma.cu for 9.0a alone; what is up to date stays. Beside them, in src, lie the sources of kernels that NVRTC can make for other sizes. Prints which kernels
+ * spill registers to memory or wait for each product of wgmma, with --verbose also how many registers each has.
  *
  *   node native/kernels.mjs [--required] [--nvcc PATH] [--verbose]
  *
@@ -25,15 +26,17 @@ const { values: options } = parseArgs({
 const kernels = fileURLToPath(new URL("../../../kernels", import.meta.url));
 const out = fileURLToPath(new URL("../build/Release/kernels", import.meta.url));
 
-const targets = ["arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"];
-const flags = [
+const hopper = "arch=compute_90a,code=sm_90a";
+const targets = ["arch=compute_80,code=sm_80", hopper, "arch=compute_80,code=compute_80"];
+/** @param {string} source */
+const flagsFor = (source) => [
   "-std=c++20",
   "-O3",
   "-fatbin",
   "--compress-mode=size",
   "-Xptxas",
   "-v",
-  ...targets.flatMap((target) => ["-gencode", target]),
+  ...(source.endsWith("_wgmma.cu") ? [hopper] : targets).flatMap((target) => ["-gencode", target]),
 ];
 
 if (spawnSync(options.nvcc, ["--version"]).status === 0) {
@@ -99,7 +102,7 @@ function newest(files) {
 
 /** @param {string} source */
 async function compile(source) {
-  const child = spawn(options.nvcc, [...flags, "-o", targetOf(source), source], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(options.nvcc, [...flagsFor(source), "-o", targetOf(source), source], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
   const code = await new Promise((resolve, reject) => {
@@ -112,6 +115,7 @@ async function compile(source) {
     kernel = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line)?.slice(1).join(" for ") ?? kernel;
     const spilled = Number(/(\d+) bytes spill stores/.exec(line)?.[1] ?? 0);
     if (spilled > 0) console.error(`${kernel} spills ${spilled} bytes of registers to memory`);
+    if (/wgmma/i.test(line) && /serializ/i.test(line)) console.error(line.trim());
     const registers = /Used (\d+) registers/.exec(line)?.[1];
     if (options.verbose && registers !== undefined) console.error(`${kernel}: ${registers} registers`);
   }

@@ -15,7 +15,7 @@ namespace slayer::cuda {
 struct Limits {
   size_t shared_bytes = 0;
   int multiprocessors = 1;
-  bool warpgroups = false;  // whether Hopper's products may be used
+  bool warpgroups = false;  // whether Hopper's copy engine and products may be used
   bool blas = false;        // whether cuBLASLt's may
   std::set<int> heads;      // sizes that attention's products have kernels for
   bool compiler = false;    // whether kernels can be compiled for others
@@ -32,12 +32,12 @@ struct Launch {
   size_t shared_bytes = 0;
   uint32_t step = 0;  // of the plan
   // The kernel's one argument, a struct of kernels/cuda/args.h.
-  alignas(16) std::array<std::byte, 192> args;
+  alignas(64) std::array<std::byte, 1024> args;
   size_t args_bytes = 0;
 
   template <class Args>
   void set(const Args& from) {
-    static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= sizeof(args));
+    static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= sizeof(args) && alignof(Args) <= 64);
     std::memcpy(args.data(), &from, sizeof(Args));
     args_bytes = sizeof(Args);
   }

@@ -35,7 +35,8 @@ void Modules::load(const std::string& folder, const std::string& device, const s
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".fatbin") files.push_back(entry.path());
+    const bool hopper_only = entry.path().stem().string().ends_with("_wgmma");
+    if (entry.path().extension() == ".fatbin" && (!hopper_only || architecture == "sm_90a")) files.push_back(entry.path());
   }
   if (files.empty()) {
     throw DeviceError("no-kernels", "there are no compiled kernels in " + folder +

@@ -12,6 +12,7 @@
 #include "../../../../kernels/cuda/args.h"
 #include "../../../../native/call.h"
 #include "../launch.h"
+#include "../tensor_map.h"
 
 namespace slayer::cuda {
 
@@ -66,6 +67,10 @@ class Lowering {
     workspace_used_ += (static_cast<size_t>(elements) * sizeof(T) + 255) / 256 * 256;
     workspace_bytes_ = std::max(workspace_bytes_, workspace_used_);
     return reinterpret_cast<T*>(at);
+  }
+  // map_of(data, extents, strides); nothing in a pass whose launches are not run.
+  TensorMap map(const void* data, std::initializer_list<int64_t> extents, std::initializer_list<int64_t> strides) const {
+    return fault_ == nullptr ? TensorMap{} : map_of(data, extents, strides);
   }
   std::string choose(Product product);
   const Limits& limits() const { return limits_; }

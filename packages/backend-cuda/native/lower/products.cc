@@ -12,7 +12,10 @@ constexpr int64_t kTile = 128;
 constexpr int64_t kWideTile = 256;
 // Three stages of two bf16 tiles, of 128 rows and as many columns, see matmul_mma.cu.
 constexpr size_t mma_bytes(int64_t columns) { return static_cast<size_t>(3 * (kTile + columns) * 64 * 2); }
-constexpr size_t kGroupBytes = 4 * (kTile + kWideTile) * 64 * 2;  // four stages, see matmul_wgmma.cu
+// Four stages and their barriers, see wgmma_tiles.h: a pair of blocks makes 256 × 256 sums.
+constexpr size_t kPairBytes = 4 * (kTile + kWideTile) * 64 * 2 + 1024;
+constexpr int64_t kPair = 256;
+constexpr uint32_t kPairThreads = 384;
 constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
 constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
@@ -23,14 +26,32 @@ bool takes_wide(const Limits& limits, int64_t m, int64_t n) {
   return limits.shared_bytes >= mma_bytes(kWideTile) && tiles(m, kTile) * tiles(n, kWideTile) >= limits.multiprocessors;
 }
 
+bool can_pair(const Limits& limits) { return limits.warpgroups && limits.multiprocessors >= 2 && limits.shared_bytes >= kPairBytes; }
+
+// Whether there are enough tiles of 256 rows for half of the pairs of multiprocessors.
+bool fills_pairs(const Limits& limits, int64_t pairs) { return pairs * 4 >= limits.multiprocessors; }
+
+// As many pairs of blocks as run at once, or fewer where there are fewer tiles.
+Extent pair_blocks(const Limits& limits, int64_t pairs) {
+  return {static_cast<uint32_t>(2 * std::min<int64_t>(pairs, limits.multiprocessors / 2))};
+}
+
+// [rows, columns] for the copy engine.
+TensorMap map_of_matrix(const Lowering& lowering, const void* data, int64_t rows, int64_t columns) {
+  return lowering.map(data, {columns, rows}, {columns * 2});
+}
+
 // Ways to compute a product on the tensor cores, the one to take unmeasured first.
-std::vector<std::string> variants_for(const Limits& limits, int64_t m, int64_t n, bool nt) {
+std::vector<std::string> variants_for(const Limits& limits, int64_t m, int64_t n) {
   std::vector<std::string> variants;
   const bool wide = takes_wide(limits, m, n);
-  if (wide && nt && limits.warpgroups && limits.shared_bytes >= kGroupBytes) variants.push_back("wgmma");
+  const bool pairs = can_pair(limits);
+  const bool first = fills_pairs(limits, tiles(m, kPair) * tiles(n, kPair));
+  if (pairs && first) variants.push_back("wgmma");
   if (wide) variants.push_back("wide");
   if (wide && tiles(m, kTile) * tiles(n, kWideTile) > limits.multiprocessors) variants.push_back("persistent");
   variants.push_back("narrow");
+  if (pairs && !first) variants.push_back("wgmma");
   if (limits.blas) variants.push_back(kLibraryProduct);
   return variants;
 }
@@ -64,20 +85,23 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
   if (on_tensor_cores) {
     const Limits& limits = lowering.limits();
     const bool f32 = c_type == DType::f32;
+    const std::string layout = std::string(a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
     const std::string variant = lowering.choose({class_of(m, n, k, a.transposed, b.transposed, f32), m, n, k, a.transposed, b.transposed, f32,
-                                                 variants_for(limits, m, n, !a.transposed && b.transposed)});
+                                                 variants_for(limits, m, n)});
     const auto blocks = [&](int64_t columns) { return Extent{static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}; };
     if (variant == kLibraryProduct) {
       const LibraryProduct product{a.data, b.data, addend, c, lowering.workspace<std::byte>(kLibraryWorkspace), args.m, args.n, args.k,
                                    a.transposed, b.transposed, f32};
       lowering.launch(kLibraryProduct, {}, {}, product);
     } else if (variant == "wgmma") {
-      lowering.launch(kernel_for("matmul_wgmma_nt", {c_type}), blocks(kWideTile), {256}, args, kGroupBytes);
+      const GroupGemm group{args, map_of_matrix(lowering, a.data, a.rows, a.columns), map_of_matrix(lowering, b.data, b.rows, b.columns)};
+      lowering.launch(kernel_for(("matmul_wgmma_" + layout).c_str(), {c_type}), pair_blocks(limits, tiles(m, kPair) * tiles(n, kPair)),
+                      {kPairThreads}, group, kPairBytes);
     } else {
       // One block of wide tiles fills a multiprocessor's shared memory.
       const bool persistent = variant == "persistent";
       const int64_t columns = variant == "wide" || persistent ? kWideTile : kTile;
-      const std::string family = "matmul_mma_" + (columns == kWideTile ? variant + "_" : "") + (a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
+      const std::string family = "matmul_mma_" + (columns == kWideTile ? variant + "_" : "") + layout;
       const Extent grid = persistent ? Extent{static_cast<uint32_t>(limits.multiprocessors)} : blocks(columns);
       lowering.launch(kernel_for(family.c_str(), {c_type}), grid, {256}, args, mma_bytes(columns));
     }
@@ -120,7 +144,6 @@ void lower_matmul_swiglu(const Call& call, Lowering& lowering) {
   require(std::max({x.rows(), gate.rows(), x.columns()}) <= kMost, "an extent is beyond 2³¹");
   // Others are made of their parts: nothing would be gained.
   require(x.columns() % 8 == 0 && gate.rows() % 8 == 0, "it is for widths that are multiples of 8");
-  require(!lowering.limits().warpgroups, "warpgroups make its products one by one");
   for (const Operand* operand : {&x, &gate, &up, &call.out[0]}) {
     require(operand->dtype == DType::bf16 && operand->aligned(16), "it is for aligned operands in bf16");
   }
@@ -132,7 +155,14 @@ void lower_matmul_swiglu(const Call& call, Lowering& lowering) {
     args.g = call.out.at(1).data;
     args.u = call.out.at(2).data;
   }
-  const int64_t columns = takes_wide(lowering.limits(), args.m, 2 * args.n) ? kWideTile : kTile;
+  const Limits& limits = lowering.limits();
+  const int64_t pairs = tiles(args.m, kPair) * tiles(args.n, kPair / 2);
+  if (can_pair(limits) && fills_pairs(limits, pairs)) {
+    const auto map = [&](const Operand& x) { return map_of_matrix(lowering, x.data, x.rows(), x.columns()); };
+    lowering.launch("matmul_swiglu_wgmma_bf16", pair_blocks(limits, pairs), {kPairThreads}, GroupSwiglu{args, map(x), map(gate), map(up)}, kPairBytes);
+    return;
+  }
+  const int64_t columns = takes_wide(limits, args.m, 2 * args.n) ? kWideTile : kTile;
   lowering.launch(columns == kWideTile ? "matmul_swiglu_wide_bf16" : "matmul_swiglu_bf16",
                   {static_cast<uint32_t>(tiles(args.m, kTile) * tiles(args.n, columns / 2))}, {256}, args, mma_bytes(columns));
 }
