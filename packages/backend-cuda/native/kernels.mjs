@@ -102,7 +102,9 @@ function newest(files) {
 
 /** @param {string} source */
 async function compile(source) {
-  const child = spawn(options.nvcc, [...flagsFor(source), "-o", targetOf(source), source], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(options.nvcc, [...flagsFor(source), "-o", targetOf(source), source], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
   const code = await new Promise((resolve, reject) => {

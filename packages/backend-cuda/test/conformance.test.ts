@@ -23,7 +23,13 @@ const large = [false, true].flatMap((transposeA) =>
     const name = `${m}×${n}×${k}, ${JSON.stringify(attrs)}`;
     return [
       { name: `matmul_add ${name}`, op: "matmul_add", attrs, inputs, tolerance: inBf16 },
-      { name: `matmul ${name}`, op: "matmul", attrs: { ...attrs, f32: true }, inputs: inputs.slice(0, 2), tolerance: inF32 },
+      {
+        name: `matmul ${name}`,
+        op: "matmul",
+        attrs: { ...attrs, f32: true },
+        inputs: inputs.slice(0, 2),
+        tolerance: inF32,
+      },
       ...(transposeA
         ? []
         : [
@@ -31,7 +37,11 @@ const large = [false, true].flatMap((transposeA) =>
               name: `matmul_swiglu ${name}`,
               op: "matmul_swiglu" as const,
               attrs: { keep: transposeB },
-              inputs: [[m, k], [264, k], [264, k]].map((shape) => ({ ...inputs[0]!, shape })),
+              inputs: [
+                [m, k],
+                [264, k],
+                [264, k],
+              ].map((shape) => ({ ...inputs[0]!, shape })),
               tolerance: inBf16,
             },
           ]),
