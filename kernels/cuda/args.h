@@ -194,6 +194,14 @@ struct Attention {
   Fault* fault;
 };
 
+// For Hopper: with maps of q, k, v and dout as [B, rows, columns], in boxes of 1 × 64 × 64. `at_once` (kv) heads are worked on side by side,
+// so that what they read again stays in the cache.
+struct GroupAttention {
+  Attention attention;
+  TensorMap q, k, v, dout;
+  int32_t at_once;
+};
+
 // A panel of rows of the LM head: logits f32 [rows, V].
 struct Logits {
   const float* logits;

@@ -1,0 +1,175 @@
+// Causal grouped-query attention on Hopper's tensor cores, after FlashAttention-3 (Shah et al. 2024): bf16, head sizes 64 and 128. Shapes are
+// in args.h; the formulas beside the plain kernels in attention_simt.cu.
+//
+// A block takes 128 queries of one head (groups.h), the last queries first since they see the most. Keys and values pass in tiles of 128,
+// those next to the queries first, two on their way. A warpgroup's scores of the next tile run while those of this one become
+// probabilities and are multiplied with the values; and the two groups take turns, so that one's exponentials go beside the other's
+// products. m is the largest score so far, l the sum of 2^(unit·(s − m)), of which each lane keeps its own part.
+#include "groups.h"
+
+namespace slayer::cuda {
+
+constexpr int kKeyRows = 128;
+constexpr int kKeyStages = 2;
+
+// The state of the online softmax for a thread's two rows.
+struct Softmax {
+  float m[2] = {-INFINITY, -INFINITY};
+  float l[2] = {0, 0};
+  float shrink[2];  // what sums so far are to be multiplied with
+
+  // From scores to probabilities, up to the factor that the end brings. unit > 0.
+  __device__ __forceinline__ void add(GroupSums<kKeyRows>& s, float unit) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float most[2] = {m[half], m[half]};
+#pragma unroll
+      for (int j = 0; j < kKeyRows / 8; j++) {
+        most[0] = fmaxf(most[0], s[4 * j + 2 * half]);
+        most[1] = fmaxf(most[1], s[4 * j + 2 * half + 1]);
+      }
+      float all = fmaxf(most[0], most[1]);
+      all = fmaxf(all, shuffle_xor(all, 1));
+      all = fmaxf(all, shuffle_xor(all, 2));
+      // Nothing seen yet: any finite reference gives zeros.
+      const float reference = all == -INFINITY ? 0.0f : all * unit;
+      shrink[half] = power_of_two(m[half] * unit - reference);
+      m[half] = all;
+      float total[2] = {0, 0};
+#pragma unroll
+      for (int j = 0; j < kKeyRows / 8; j++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          float& p = s[4 * j + 2 * half + i];
+          p = power_of_two(p * unit - reference);
+          total[i] += p;
+        }
+      }
+      l[half] = l[half] * shrink[half] + (total[0] + total[1]);
+    }
+  }
+};
+
+template <int E>
+__device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
+  const Attention& args = all.attention;
+  const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
+  const auto [back, b, h] = group_work(all, query_tiles, args.H);
+  const int first = (query_tiles - 1 - back) * kBlockRows;
+  const int kv = h / (args.H / args.K);
+  const int offset = position_of_first(args);
+  if (offset < 0) return;
+
+  const int rows = min(args.T - first, kBlockRows);
+  const int from = keys_of(args, offset + first).first / kKeyRows * kKeyRows;
+  const int tiles = (offset + first + rows - 1 - from) / kKeyRows + 1;
+  const auto key_of = [=](int n) { return from + (tiles - 1 - n) * kKeyRows; };
+  using Keys = HeadPanels<E, kKeyRows>;
+  const auto queries = head_panels<E, kBlockRows>(0);
+  const auto keys = [](int n) { return head_panels<E, kKeyRows>((1 + n % kKeyStages) * Keys::kBytes); };
+  const auto values = [](int n) { return head_panels<E, kKeyRows>((1 + kKeyStages + n % kKeyStages) * Keys::kBytes); };
+  const Barrier barriers = shared<uint64_t>((1 + 2 * kKeyStages) * Keys::kBytes);
+  const Pipe<kKeyStages> key_pipe{barriers}, value_pipe{barriers + 2 * kKeyStages};
+  const Barrier queries_there = barriers + 4 * kKeyStages;
+  const auto turn = [=](int group) { return barriers + (4 * kKeyStages + 1 + group); };
+  if (threadIdx.x == 0) {
+    key_pipe.make(1);
+    value_pipe.make(1);
+    make_barrier(queries_there, 1);
+    make_barrier(turn(0), kConsumerWarps / 2);
+    make_barrier(turn(1), kConsumerWarps / 2);
+    fence_barriers();
+  }
+  __syncthreads();
+
+  if (threadIdx.x < 128) {
+    shrink_registers<40>();
+    if (threadIdx.x > 0) return;
+    arrive_expecting(queries_there, queries.kBytes);
+    queries.copy(all.q, queries_there, b, first, h);
+    for (int n = 0; n < tiles; n++) {
+      key_pipe.wait_empty(n);
+      arrive_expecting(key_pipe.full(n), Keys::kBytes);
+      keys(n).copy(all.k, key_pipe.full(n), b, key_of(n), kv);
+      value_pipe.wait_empty(n);
+      arrive_expecting(value_pipe.full(n), Keys::kBytes);
+      values(n).copy(all.v, value_pipe.full(n), b, key_of(n), kv);
+    }
+    return;
+  }
+  grow_registers<232>();
+
+  const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+  const int row = group * kGroupRows;
+  const int position = offset + first + row;
+  Counted seen[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int at = position + group_row(half);
+    seen[half] = counted(args, b, at, keys_of(args, at));
+  }
+  const float unit = args.scale * kLog2e;
+  GroupSums<E> sums = {};
+  GroupSums<kKeyRows> scores;
+  uint32_t weights[kKeyRows / 16][4];
+  Softmax softmax;
+  const auto to_weights = [&](int n) {
+    if (!all_count(args, position, kGroupRows, key_of(n), kKeyRows)) hide<kKeyRows>(args, b, scores, seen, key_of(n));
+    softmax.add(scores, unit);
+  };
+
+  wait_at(queries_there, 0);
+  key_pipe.wait_full(0);
+  begin_products();
+  begin_scores(scores, queries, row, keys(0));
+  wait_products<0>();
+  settle(scores);
+  key_pipe.release(0);
+  to_weights(0);
+  pack_weights<kKeyRows>(weights, scores);
+  for (int n = 1; n < tiles; n++) {
+    key_pipe.wait_full(n);
+    wait_at(turn(group), (n ^ group) & 1);
+    begin_products();
+    begin_scores(scores, queries, row, keys(n));
+    value_pipe.wait_full(n - 1);
+    begin_products();
+    begin_sums<E>(sums, weights, values(n - 1));
+    if (lane_index() == 0) arrive(turn(1 - group));
+    wait_products<1>();
+    settle(scores);
+    key_pipe.release(n);
+    to_weights(n);
+    wait_products<0>();
+    settle(sums);
+    value_pipe.release(n - 1);
+#pragma unroll
+    for (int i = 0; i < E / 2; i++) sums[i] *= softmax.shrink[i / 2 % 2];
+    pack_weights<kKeyRows>(weights, scores);
+  }
+  value_pipe.wait_full(tiles - 1);
+  begin_products();
+  begin_sums<E>(sums, weights, values(tiles - 1));
+  wait_products<0>();
+  settle(sums);
+
+  float inverse[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float total = softmax.l[half] + shuffle_xor(softmax.l[half], 1);
+    total += shuffle_xor(total, 2);
+    inverse[half] = 1 / total;
+    const int query = first + row + group_row(half);
+    if (query < args.T && lane_index() % 4 == 0) {
+      args.lse[(static_cast<int64_t>(b) * args.H + h) * args.T + query] = softmax.m[half] * args.scale + logf(total);
+    }
+  }
+  store_group<E>(sums, inverse, args.o, b, args.T, first + row, args.H, h);
+}
+
+}  // namespace slayer::cuda
+
+using namespace slayer::cuda;
+
+SLAYER_KERNEL(attention_wgmma_64, GroupAttention, 384) { attention_wgmma<64>(args); }
+SLAYER_KERNEL(attention_wgmma_128, GroupAttention, 384) { attention_wgmma<128>(args); }

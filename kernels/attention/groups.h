@@ -1,0 +1,179 @@
+// What the attention kernels for Hopper have in common. A block of 3 warpgroups works on 128 rows of one head: a thread of the first group has
+// the copy engine bring tiles (warp 1 brings what is not bf16), the two others take 64 of the rows each. Stages of shared memory go
+// between them.
+#pragma once
+
+#include "../cuda/hopper.h"
+#include "rows.h"
+
+namespace slayer::cuda {
+
+constexpr int kGroupThreads = 384;
+constexpr int kGroupRows = 64;   // of a warpgroup
+constexpr int kBlockRows = 128;  // of a block
+constexpr unsigned kConsumerWarps = 8;
+
+// Rows of one head in shared memory: a panel for each 64 of its E elements, of Rows rows.
+template <int E, int Rows>
+struct HeadPanels {
+  static constexpr int kPanelBytes = Rows * 128;
+  static constexpr int kBytes = E / 64 * kPanelBytes;
+  Shared<bf16> start;
+
+  __device__ __forceinline__ Shared<bf16> at(int row, int panel) const { return start + (panel * Rows + row) * 64; }
+  // Begins to copy rows from `row` on of head h, counted at `barrier`; zeros beyond the last.
+  __device__ __forceinline__ void copy(const TensorMap& map, Barrier barrier, int b, int row, int h) const {
+#pragma unroll
+    for (int panel = 0; panel < E / 64; panel++) {
+#pragma unroll
+      for (int r = 0; r < Rows; r += 64) copy_box(at(r, panel), map, barrier, h * E + panel * 64, row + r, b);
+    }
+  }
+};
+template <int E, int Rows>
+__device__ __forceinline__ HeadPanels<E, Rows> head_panels(int byte) {
+  return {shared<bf16>(byte)};
+}
+
+// Stages that are filled and emptied in turn; n counts fillings. 2·Stages barriers.
+template <int Stages>
+struct Pipe {
+  static constexpr int kBytes = 2 * Stages * 8;
+  Barrier start;
+
+  __device__ __forceinline__ Barrier full(int n) const { return start + n % Stages; }
+  __device__ __forceinline__ Barrier empty(int n) const { return start + (Stages + n % Stages); }
+  // By one thread. A stage is full when as many as `producers` have arrived, and the bytes that were announced.
+  __device__ __forceinline__ void make(unsigned producers) const {
+    for (int n = 0; n < Stages; n++) {
+      make_barrier(full(n), producers);
+      make_barrier(empty(n), kConsumerWarps);
+    }
+  }
+  __device__ __forceinline__ void wait_full(int n) const { wait_at(full(n), n / Stages & 1); }
+  __device__ __forceinline__ void wait_empty(int n) const { wait_at(empty(n), (n / Stages & 1) ^ 1); }
+  __device__ __forceinline__ void release(int n) const {
+    if (lane_index() == 0) arrive(empty(n));
+  }
+};
+
+// What block x works on, the most work first: tile 0 of `at_once` heads, then tile 1 …, then the next heads. `heads` in each of B entries.
+struct GroupWork {
+  int tile, b, h;
+};
+__device__ __forceinline__ GroupWork group_work(const GroupAttention& args, int tiles, int heads) {
+  const int side_by_side = args.at_once * tiles;
+  const int begin = static_cast<int>(blockIdx.x) / side_by_side * args.at_once;
+  const int within = static_cast<int>(blockIdx.x) % side_by_side;
+  const int count = min(args.at_once, args.attention.B * heads - begin);
+  const int head = begin + within % count;
+  return {within / count, head / heads, head % heads};
+}
+
+// scores = 64 rows of `left` from `row` on · all rows of `right`, transposed; begins, and commits.
+template <int E, int Left, int Right>
+__device__ __forceinline__ void begin_scores(GroupSums<Right>& scores, const HeadPanels<E, Left>& left, int row,
+                                             const HeadPanels<E, Right>& right) {
+#pragma unroll
+  for (int e = 0; e < E; e += 16) {
+    multiply_tiles<Right, false, false>(scores, left.at(row, e / 64), 0, right.at(0, e / 64), 0, e % 64, e > 0);
+  }
+  commit_products();
+}
+
+// sums [64, E] += weights [64, Rows] · tile [Rows, E]; begins, and commits.
+template <int E, int Rows>
+__device__ __forceinline__ void begin_sums(GroupSums<E>& sums, const uint32_t (&weights)[Rows / 16][4], const HeadPanels<E, Rows>& tile) {
+#pragma unroll
+  for (int k = 0; k < Rows / 16; k++) multiply_tiles<E, true>(sums, weights[k], tile.start, tile.kPanelBytes, 16 * k, true);
+  commit_products();
+}
+
+// Sums [64, N] as a left operand: they lie in the same places.
+template <int N>
+__device__ __forceinline__ void pack_weights(uint32_t (&weights)[N / 16][4], const GroupSums<N>& sums) {
+#pragma unroll
+  for (int k = 0; k < N / 16; k++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) weights[k][i] = pack_bf16(sums[8 * k + 2 * i], sums[8 * k + 2 * i + 1]);
+  }
+}
+
+// Which of its warpgroup's rows (half 0 or 1) and which of 8 columns, with the next one, this thread holds.
+__device__ __forceinline__ int group_row(int half) {
+  return static_cast<int>(warp_index()) % 4 * 16 + static_cast<int>(lane_index()) / 4 + 8 * half;
+}
+__device__ __forceinline__ int group_column() { return static_cast<int>(lane_index()) % 4 * 2; }
+
+// The columns that count for a row, first … last, and of this document.
+struct Counted {
+  Span span;
+  int segment;
+};
+// Of a query at `position`, and of a key: the keys, the queries.
+__device__ __forceinline__ Counted counted(const Attention& args, int b, int row, const Span& span) {
+  if (row >= args.S) return {{0, -1}, 0};
+  return {span, args.segments == nullptr ? 0 : args.segments[b * args.S + row]};
+}
+
+// Scores that do not count become −∞; column 0 is row `first` of the other side.
+template <int N>
+__device__ __forceinline__ void hide(const Attention& args, int b, GroupSums<N>& scores, const Counted (&rows)[2], int first) {
+  const int column = first + group_column();
+#pragma unroll
+  for (int j = 0; j < N / 8; j++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int other = column + 8 * j + i % 2;
+      const Counted& row = rows[i / 2];
+      bool counts = other >= row.span.first && other <= row.span.last;
+      if (counts && args.segments != nullptr) counts = args.segments[b * args.S + other] == row.segment;
+      if (!counts) scores[4 * j + i] = -INFINITY;
+    }
+  }
+}
+
+// Whether all of `queries` positions from `position` on see all of `keys` keys from `key` on.
+__device__ __forceinline__ bool all_count(const Attention& args, int position, int queries, int key, int keys) {
+  return args.segments == nullptr && key + keys - 1 <= position && (args.window == 0 || key > position + queries - 1 - args.window);
+}
+
+// Four lanes that share a row each hold a pair of four chunks of 8 columns; then each holds one chunk.
+__device__ __forceinline__ void gather_chunk(uint32_t (&pairs)[4]) {
+  const unsigned lane = lane_index();
+#pragma unroll
+  for (int mask = 1; mask <= 2; mask *= 2) {
+    const bool upper = (lane & static_cast<unsigned>(mask)) != 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if ((i & mask) != 0) continue;
+      const uint32_t got = shuffle_xor(upper ? pairs[i] : pairs[i | mask], static_cast<unsigned>(mask));
+      if (upper) pairs[i] = got;
+      else pairs[i | mask] = got;
+    }
+  }
+}
+
+// Rows [64, E] of sums times `scale` (of half 0, 1), row r of the warpgroup to row first + r of head h, as far as there are `rows`.
+template <int E>
+__device__ __forceinline__ void store_group(const GroupSums<E>& sums, const float (&scale)[2], void* data, int b, int rows, int first,
+                                            int heads, int h) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int row = first + group_row(half);
+    bf16* const to = static_cast<bf16*>(data) + ((static_cast<int64_t>(b) * rows + row) * heads + h) * E;
+#pragma unroll
+    for (int column = 0; column < E; column += 32) {
+      Pack<uint32_t, 4> chunk;
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int at = column / 2 + 4 * i + 2 * half;
+        chunk.v[i] = pack_bf16(sums[at] * scale[half], sums[at + 1] * scale[half]);
+      }
+      gather_chunk(chunk.v);
+      if (row < rows) store_pack<uint32_t, 4>(reinterpret_cast<uint32_t*>(to + column + 4 * group_column()), chunk);
+    }
+  }
+}
+
+}  // namespace slayer::cuda
