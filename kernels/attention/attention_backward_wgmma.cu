@@ -5,7 +5,7 @@
 //   attention_dq_wgmma:  a block per 128 queries of a head; keys and values pass in tiles of 128
 //
 // Scores are made where the sums want them as a left operand: in the first kernel transposed. Exponentials go beside the products of
-// values and output gradients, and each tile's scores begin beside the last one's sums.
+// values and output gradients; what else one warpgroup must wait for leaves the tensor cores to the other.
 #include "groups.h"
 
 namespace slayer::cuda {
@@ -62,7 +62,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
   __syncthreads();
 
   if (threadIdx.x < 128) {
-    shrink_registers<40>();
+    shrink_registers<kProducerRegisters>();
     if (threadIdx.x == 0) {
       arrive_expecting(keys_there, 2 * Keys::kBytes);
       keys.copy(all.k, keys_there, b, first, kv);
@@ -90,7 +90,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
     }
     return;
   }
-  grow_registers<232>();
+  grow_registers<kConsumerRegisters>();
 
   const int row = (static_cast<int>(threadIdx.x) / 128 - 1) * kGroupRows;
   Counted seen[2];
@@ -102,16 +102,14 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
   const float unit = args.scale * kLog2e;
   GroupSums<E> dk = {};
   GroupSums<E> dv = {};
-  GroupSums<kQueryTile> p, ds;  // keys in rows, queries in columns
-  uint32_t weights[kQueryTile / 16][4], changes[kQueryTile / 16][4];
   wait_at(keys_there, 0);
   int query = first;
   for (int n = 0; n < tiles * group; n++) {
+    GroupSums<kQueryTile> p, ds;  // keys in rows, queries in columns
+    uint32_t weights[kQueryTile / 16][4], changes[kQueryTile / 16][4];
     pipe.wait_full(n);
     begin_products();
     begin_scores(p, keys, row, queries(n));
-    wait_products<1>();  // the last tile's
-    if (n > 0) pipe.release(n - 1);
     begin_scores(ds, values, row, gradients(n));
     wait_products<1>();
     settle(p);
@@ -137,12 +135,13 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
     pack_weights<kQueryTile>(changes, ds);
     begin_products();
     begin_sums<E>(dk, changes, queries(n));
+    wait_products<0>();
+    settle(dv);
+    settle(dk);
+    pipe.release(n);
     query += kQueryTile;
     if (query == first + tiles * kQueryTile) query = first;
   }
-  wait_products<0>();
-  settle(dk);
-  settle(dv);
   store_group<E>(dk, {args.scale, args.scale}, args.dk, b, args.S, first + row, args.K, kv);
   store_group<E>(dv, {1, 1}, args.dv, b, args.S, first + row, args.K, kv);
 }
@@ -175,7 +174,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
   __syncthreads();
 
   if (threadIdx.x < 128) {
-    shrink_registers<40>();
+    shrink_registers<kProducerRegisters>();
     if (threadIdx.x > 0) return;
     arrive_expecting(queries_there, 2 * Queries::kBytes);
     queries.copy(all.q, queries_there, b, first, h);
@@ -188,7 +187,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
     }
     return;
   }
-  grow_registers<232>();
+  grow_registers<kConsumerRegisters>();
 
   const int row = (static_cast<int>(threadIdx.x) / 128 - 1) * kGroupRows;
   Counted seen[2];
@@ -201,16 +200,14 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
   }
   const float unit = args.scale * kLog2e;
   GroupSums<E> dq = {};
-  GroupSums<kKeyTile> p, ds;
-  uint32_t changes[kKeyTile / 16][4];
   wait_at(queries_there, 0);
   for (int n = 0; n < tiles; n++) {
     const int key = from + n * kKeyTile;
+    GroupSums<kKeyTile> p, ds;
+    uint32_t changes[kKeyTile / 16][4];
     pipe.wait_full(n);
     begin_products();
     begin_scores(p, queries, row, keys(n));
-    wait_products<1>();  // the last tile's
-    if (n > 0) pipe.release(n - 1);
     begin_scores(ds, gradients, row, values(n));
     wait_products<1>();
     settle(p);
@@ -224,9 +221,10 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
     pack_weights<kKeyTile>(changes, ds);
     begin_products();
     begin_sums<E>(dq, changes, keys(n));
+    wait_products<0>();
+    settle(dq);
+    pipe.release(n);
   }
-  wait_products<0>();
-  settle(dq);
   store_group<E>(dq, {args.scale, args.scale}, args.dq, b, args.T, first + row, args.H, h);
 }
 
@@ -234,7 +232,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(attention_dkv_wgmma_64, GroupAttention, 384) { attention_dkv_wgmma<64>(args); }
-SLAYER_KERNEL(attention_dkv_wgmma_128, GroupAttention, 384) { attention_dkv_wgmma<128>(args); }
-SLAYER_KERNEL(attention_dq_wgmma_64, GroupAttention, 384) { attention_dq_wgmma<64>(args); }
-SLAYER_KERNEL(attention_dq_wgmma_128, GroupAttention, 384) { attention_dq_wgmma<128>(args); }
+SLAYER_CLUSTER_KERNEL(attention_dkv_wgmma_64, GroupAttention, 384, 1) { attention_dkv_wgmma<64>(args); }
+SLAYER_CLUSTER_KERNEL(attention_dkv_wgmma_128, GroupAttention, 384, 1) { attention_dkv_wgmma<128>(args); }
+SLAYER_CLUSTER_KERNEL(attention_dq_wgmma_64, GroupAttention, 384, 1) { attention_dq_wgmma<64>(args); }
+SLAYER_CLUSTER_KERNEL(attention_dq_wgmma_128, GroupAttention, 384, 1) { attention_dq_wgmma<128>(args); }

@@ -83,7 +83,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
   __syncthreads();
 
   if (threadIdx.x < 128) {
-    shrink_registers<40>();
+    shrink_registers<kProducerRegisters>();
     if (threadIdx.x > 0) return;
     arrive_expecting(queries_there, queries.kBytes);
     queries.copy(all.q, queries_there, b, first, h);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
     }
     return;
   }
-  grow_registers<232>();
+  grow_registers<kConsumerRegisters>();
 
   const int group = static_cast<int>(threadIdx.x) / 128 - 1;
   const int row = group * kGroupRows;
@@ -171,5 +171,5 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(attention_wgmma_64, GroupAttention, 384) { attention_wgmma<64>(args); }
-SLAYER_KERNEL(attention_wgmma_128, GroupAttention, 384) { attention_wgmma<128>(args); }
+SLAYER_CLUSTER_KERNEL(attention_wgmma_64, GroupAttention, 384, 1) { attention_wgmma<64>(args); }
+SLAYER_CLUSTER_KERNEL(attention_wgmma_128, GroupAttention, 384, 1) { attention_wgmma<128>(args); }

@@ -8,10 +8,12 @@
 
 namespace slayer::cuda {
 
-constexpr int kGroupThreads = 384;
 constexpr int kGroupRows = 64;   // of a warpgroup
 constexpr int kBlockRows = 128;  // of a block
 constexpr unsigned kConsumerWarps = 8;
+// A thread may use: 128·24 + 256·240 is below 2^16.
+constexpr int kProducerRegisters = 24;
+constexpr int kConsumerRegisters = 240;
 
 // Rows of one head in shared memory: a panel for each 64 of its E elements, of Rows rows.
 template <int E, int Rows>
