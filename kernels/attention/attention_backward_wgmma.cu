@@ -32,21 +32,25 @@ struct DkvShape {
   static constexpr int kStatistics = 2 * Keys::kBytes + 2 * kStages * Queries::kBytes;  // where they begin
   static constexpr int kStatisticBytes = 8 * kQueryTile;
   static constexpr int kBarriers = kStatistics + kStages * kStatisticBytes;
+  static constexpr int kBytes = kBarriers + 8 * (2 * kStages + 1);
 };
 
 template <int E>
-__device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
+__device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given) {
   using Shape = DkvShape<E>;
   using Keys = typename Shape::Keys;
   using Queries = typename Shape::Queries;
   constexpr int kStages = Shape::kStages;
-  const Attention& args = all.attention;
-  const auto [tile, b, kv] = group_work(all, (args.S + kBlockRows - 1) / kBlockRows, args.K);
+  const Attention& args = given.attention;
+  const auto [tile, b, kv] = group_work(given, (args.S + kBlockRows - 1) / kBlockRows, args.K);
   const int first = tile * kBlockRows;
   const int group = args.H / args.K;
 
   // Queries that see any of these keys, in tiles from the diagonal on.
-  const int tiles = (queries_of(args, min(first + kBlockRows, args.S) - 1).last - first) / kQueryTile + 1;
+  const int last = min(first + kBlockRows, args.S) - 1;
+  const Documents own = documents(args, b, first, last);
+  const int most = (queries_of(args, last).last - first) / kQueryTile + 1;
+  const int tiles = outermost_tile(args, b, own, first, kQueryTile, most, -1, Shape::kBytes) + 1;
   const auto keys = head_panels<E, kBlockRows>(0);
   const auto values = head_panels<E, kBlockRows>(Keys::kBytes);
   const auto queries = [](int n) { return head_panels<E, kQueryTile>(2 * Keys::kBytes + n % kStages * 2 * Queries::kBytes); };
@@ -65,15 +69,15 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
     shrink_registers<kProducerRegisters>();
     if (threadIdx.x == 0) {
       arrive_expecting(keys_there, 2 * Keys::kBytes);
-      keys.copy(all.k, keys_there, b, first, kv);
-      values.copy(all.v, keys_there, b, first, kv);
+      keys.copy(given.k, keys_there, b, first, kv);
+      values.copy(given.v, keys_there, b, first, kv);
       for (int n = 0; n < tiles * group; n++) {
         const int h = kv * group + n / tiles;
         const int query = first + n % tiles * kQueryTile;
         pipe.wait_empty(n);
         arrive_expecting(pipe.full(n), 2 * Queries::kBytes);
-        queries(n).copy(all.q, pipe.full(n), b, query, h);
-        gradients(n).copy(all.dout, pipe.full(n), b, query, h);
+        queries(n).copy(given.q, pipe.full(n), b, query, h);
+        gradients(n).copy(given.dout, pipe.full(n), b, query, h);
       }
     } else if (warp_index() == 1) {
       for (int n = 0; n < tiles * group; n++) {
@@ -113,7 +117,8 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
     begin_scores(ds, values, row, gradients(n));
     wait_products<1>();
     settle(p);
-    if (!all_count(args, query, kQueryTile, first + row, kGroupRows)) hide<kQueryTile>(args, b, p, seen, query);
+    const bool all = all_count(args, query, kQueryTile, first + row, kGroupRows) && all_of(args, b, own, query, min(query + kQueryTile, args.T) - 1);
+    if (!all) hide<kQueryTile>(args, b, p, seen, query);
     const Shared<float> of = statistics(n) + 2 * group_column();
 #pragma unroll
     for (int j = 0; j < kQueryTile / 8; j++) {
@@ -147,24 +152,29 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& all) {
 }
 
 template <int E>
-__device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
+__device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) {
   constexpr int kStages = 2;
   using Queries = HeadPanels<E, kBlockRows>;
   using Keys = HeadPanels<E, kKeyTile>;
-  const Attention& args = all.attention;
+  constexpr int kBarriers = 2 * Queries::kBytes + kStages * 2 * Keys::kBytes;
+  const Attention& args = given.attention;
   const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
-  const auto [back, b, h] = group_work(all, query_tiles, args.H);
+  const auto [back, b, h] = group_work(given, query_tiles, args.H);
   const int first = (query_tiles - 1 - back) * kBlockRows;
   const int kv = h / (args.H / args.K);
 
   const int last = min(first + kBlockRows, args.T) - 1;
-  const int from = keys_of(args, first).first / kKeyTile * kKeyTile;
-  const int tiles = (last - from) / kKeyTile + 1;
+  const Documents own = documents(args, b, first, last);
+  const int widest = keys_of(args, first).first / kKeyTile * kKeyTile;
+  const int most = (last - widest) / kKeyTile + 1;
+  const int skipped = outermost_tile(args, b, own, widest, kKeyTile, most, 1, kBarriers + 8 * (2 * kStages + 1));
+  const int from = widest + skipped * kKeyTile;
+  const int tiles = most - skipped;
   const auto queries = head_panels<E, kBlockRows>(0);
   const auto gradients = head_panels<E, kBlockRows>(Queries::kBytes);
   const auto keys = [](int n) { return head_panels<E, kKeyTile>(2 * Queries::kBytes + n % kStages * 2 * Keys::kBytes); };
   const auto values = [](int n) { return head_panels<E, kKeyTile>(2 * Queries::kBytes + (n % kStages * 2 + 1) * Keys::kBytes); };
-  const Pipe<kStages> pipe{shared<uint64_t>(2 * Queries::kBytes + kStages * 2 * Keys::kBytes)};
+  const Pipe<kStages> pipe{shared<uint64_t>(kBarriers)};
   const Barrier queries_there = pipe.start + 2 * kStages;
   if (threadIdx.x == 0) {
     pipe.make(1);
@@ -177,13 +187,13 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
     shrink_registers<kProducerRegisters>();
     if (threadIdx.x > 0) return;
     arrive_expecting(queries_there, 2 * Queries::kBytes);
-    queries.copy(all.q, queries_there, b, first, h);
-    gradients.copy(all.dout, queries_there, b, first, h);
+    queries.copy(given.q, queries_there, b, first, h);
+    gradients.copy(given.dout, queries_there, b, first, h);
     for (int n = 0; n < tiles; n++) {
       pipe.wait_empty(n);
       arrive_expecting(pipe.full(n), 2 * Keys::kBytes);
-      keys(n).copy(all.k, pipe.full(n), b, from + n * kKeyTile, kv);
-      values(n).copy(all.v, pipe.full(n), b, from + n * kKeyTile, kv);
+      keys(n).copy(given.k, pipe.full(n), b, from + n * kKeyTile, kv);
+      values(n).copy(given.v, pipe.full(n), b, from + n * kKeyTile, kv);
     }
     return;
   }
@@ -211,7 +221,8 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& all) {
     begin_scores(ds, gradients, row, values(n));
     wait_products<1>();
     settle(p);
-    if (!all_count(args, first + row, kGroupRows, key, kKeyTile)) hide<kKeyTile>(args, b, p, seen, key);
+    const bool all = all_count(args, first + row, kGroupRows, key, kKeyTile) && all_of(args, b, own, key, key + kKeyTile - 1);
+    if (!all) hide<kKeyTile>(args, b, p, seen, key);
 #pragma unroll
     for (int i = 0; i < kKeyTile / 2; i++) p[i] = power_of_two(p[i] * unit - of[i / 2 % 2].lse);
     wait_products<0>();

@@ -11,6 +11,9 @@ namespace slayer::cuda {
 
 constexpr int kKeyRows = 128;
 constexpr int kKeyStages = 2;
+constexpr int kForwardBarriers = 4 * kKeyStages + 3;
+template <int E>
+constexpr int kForwardBytes = (1 + 2 * kKeyStages) * kBlockRows * E * 2 + 8 * kForwardBarriers;  // of tiles and barriers
 
 // The state of the online softmax for a thread's two rows.
 struct Softmax {
@@ -51,18 +54,22 @@ struct Softmax {
 };
 
 template <int E>
-__device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
-  const Attention& args = all.attention;
+__device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
+  const Attention& args = given.attention;
   const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
-  const auto [back, b, h] = group_work(all, query_tiles, args.H);
+  const auto [back, b, h] = group_work(given, query_tiles, args.H);
   const int first = (query_tiles - 1 - back) * kBlockRows;
   const int kv = h / (args.H / args.K);
   const int offset = position_of_first(args);
   if (offset < 0) return;
 
   const int rows = min(args.T - first, kBlockRows);
-  const int from = keys_of(args, offset + first).first / kKeyRows * kKeyRows;
-  const int tiles = (offset + first + rows - 1 - from) / kKeyRows + 1;
+  const Documents own = documents(args, b, offset + first, offset + first + rows - 1);
+  const int widest = keys_of(args, offset + first).first / kKeyRows * kKeyRows;
+  const int most = (offset + first + rows - 1 - widest) / kKeyRows + 1;
+  const int skipped = outermost_tile(args, b, own, widest, kKeyRows, most, 1, kForwardBytes<E>);
+  const int from = widest + skipped * kKeyRows;
+  const int tiles = most - skipped;
   const auto key_of = [=](int n) { return from + (tiles - 1 - n) * kKeyRows; };
   using Keys = HeadPanels<E, kKeyRows>;
   const auto queries = head_panels<E, kBlockRows>(0);
@@ -86,14 +93,14 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
     shrink_registers<kProducerRegisters>();
     if (threadIdx.x > 0) return;
     arrive_expecting(queries_there, queries.kBytes);
-    queries.copy(all.q, queries_there, b, first, h);
+    queries.copy(given.q, queries_there, b, first, h);
     for (int n = 0; n < tiles; n++) {
       key_pipe.wait_empty(n);
       arrive_expecting(key_pipe.full(n), Keys::kBytes);
-      keys(n).copy(all.k, key_pipe.full(n), b, key_of(n), kv);
+      keys(n).copy(given.k, key_pipe.full(n), b, key_of(n), kv);
       value_pipe.wait_empty(n);
       arrive_expecting(value_pipe.full(n), Keys::kBytes);
-      values(n).copy(all.v, value_pipe.full(n), b, key_of(n), kv);
+      values(n).copy(given.v, value_pipe.full(n), b, key_of(n), kv);
     }
     return;
   }
@@ -114,7 +121,9 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& all) {
   uint32_t weights[kKeyRows / 16][4];
   Softmax softmax;
   const auto to_weights = [&](int n) {
-    if (!all_count(args, position, kGroupRows, key_of(n), kKeyRows)) hide<kKeyRows>(args, b, scores, seen, key_of(n));
+    const int key = key_of(n);
+    const bool all = all_count(args, position, kGroupRows, key, kKeyRows) && all_of(args, b, own, key, key + kKeyRows - 1);
+    if (!all) hide<kKeyRows>(args, b, scores, seen, key);
     softmax.add(scores, unit);
   };
 

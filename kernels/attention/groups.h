@@ -3,8 +3,7 @@
 // between them.
 #pragma once
 
-#include "../cuda/hopper.h"
-#include "rows.h"
+#include "seen.h"
 
 namespace slayer::cuda {
 
@@ -99,45 +98,6 @@ __device__ __forceinline__ void pack_weights(uint32_t (&weights)[N / 16][4], con
 #pragma unroll
     for (int i = 0; i < 4; i++) weights[k][i] = pack_bf16(sums[8 * k + 2 * i], sums[8 * k + 2 * i + 1]);
   }
-}
-
-// Which of its warpgroup's rows (half 0 or 1) and which of 8 columns, with the next one, this thread holds.
-__device__ __forceinline__ int group_row(int half) {
-  return static_cast<int>(warp_index()) % 4 * 16 + static_cast<int>(lane_index()) / 4 + 8 * half;
-}
-__device__ __forceinline__ int group_column() { return static_cast<int>(lane_index()) % 4 * 2; }
-
-// The columns that count for a row, first … last, and of this document.
-struct Counted {
-  Span span;
-  int segment;
-};
-// Of a query at `position`, and of a key: the keys, the queries.
-__device__ __forceinline__ Counted counted(const Attention& args, int b, int row, const Span& span) {
-  if (row >= args.S) return {{0, -1}, 0};
-  return {span, args.segments == nullptr ? 0 : args.segments[b * args.S + row]};
-}
-
-// Scores that do not count become −∞; column 0 is row `first` of the other side.
-template <int N>
-__device__ __forceinline__ void hide(const Attention& args, int b, GroupSums<N>& scores, const Counted (&rows)[2], int first) {
-  const int column = first + group_column();
-#pragma unroll
-  for (int j = 0; j < N / 8; j++) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int other = column + 8 * j + i % 2;
-      const Counted& row = rows[i / 2];
-      bool counts = other >= row.span.first && other <= row.span.last;
-      if (counts && args.segments != nullptr) counts = args.segments[b * args.S + other] == row.segment;
-      if (!counts) scores[4 * j + i] = -INFINITY;
-    }
-  }
-}
-
-// Whether all of `queries` positions from `position` on see all of `keys` keys from `key` on.
-__device__ __forceinline__ bool all_count(const Attention& args, int position, int queries, int key, int keys) {
-  return args.segments == nullptr && key + keys - 1 <= position && (args.window == 0 || key > position + queries - 1 - args.window);
 }
 
 // Four lanes that share a row each hold a pair of four chunks of 8 columns; then each holds one chunk.

@@ -256,6 +256,7 @@ inline bool set_first(int* word, int value) {
   return true;
 }
 
+using std::max;
 using std::min;
 
 inline float power_of_two(float x) { return std::exp2(x); }
