@@ -49,6 +49,34 @@ Extent rows(int32_t n, int32_t heads, int32_t batch) {
   return {static_cast<uint32_t>(tiles(n, kRowWarps)), static_cast<uint32_t>(heads), static_cast<uint32_t>(batch)};
 }
 
+// What Hopper's kernels take, see kernels/attention/groups.h: less would not fill their tiles. The softmax relies on the sign of the scale.
+bool on_warpgroups(const Limits& limits, const Attention& args) {
+  return limits.warpgroups && (args.E == 64 || args.E == 128) && args.T >= 64 && args.scale > 0;
+}
+
+// As many heads side by side as read what `bytes` a head are again out of this much of the cache.
+int32_t at_once(int64_t bytes, int64_t heads) {
+  constexpr int64_t kCached = int64_t{24} << 20;
+  return static_cast<int32_t>(std::clamp<int64_t>(kCached / bytes, 1, heads));
+}
+
+// With maps of whatever operands there are.
+GroupAttention grouped(const Attention& args, const Lowering& lowering) {
+  const auto map = [&](const void* data, int64_t rows, int64_t heads) {
+    return data == nullptr ? TensorMap{} : lowering.map(data, {heads * args.E, rows, args.B}, {2 * heads * args.E, 2 * rows * heads * args.E});
+  };
+  return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H), 1};
+}
+
+// Blocks of 128 rows, of each head in turn; `bytes` of shared memory for each element of a head's row, and some for barriers.
+void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t at_once, int64_t bytes) {
+  args.at_once = at_once;
+  const int64_t blocks = tiles(rows, kQueryRows) * heads * args.attention.B;
+  require(blocks < int64_t{1} << 31, "it has more rows than a grid may have blocks");
+  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(blocks)}, {384}, args,
+                  static_cast<size_t>(bytes * args.attention.E + 4096));
+}
+
 }  // namespace
 
 void lower_attention(const Call& call, Lowering& lowering) {
@@ -65,6 +93,11 @@ void lower_attention(const Call& call, Lowering& lowering) {
   if (call.attr("offset") != 0) args.offset = call.in.at(3).as<int32_t>();
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * (kQueryRows + 4 * kTileRows));
   if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
+    if (on_warpgroups(lowering.limits(), args)) {
+      const int32_t kv = at_once(int64_t{4} * args.S * args.E, int64_t{args.B} * args.K);
+      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, kv * (args.H / args.K), 1280);
+      return;
+    }
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
     return;
   }
@@ -88,9 +121,23 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   args.dv = call.out[2].data;
   if (call.attr("segments") != 0) args.segments = call.in.at(6).as<int32_t>();
   const Extent queries = rows(args.T, args.H, args.B);
-  lowering.launch(kernel_for("attention_delta", {q.dtype}), queries, {kRowWarps * 32}, args);
+  if ((args.E == 64 || args.E == 128) && q.dtype == DType::bf16 && dout.aligned(16) && o.aligned(16)) {
+    // See attention_delta.cu.
+    lowering.launch(sized("attention_delta_wide_", args.E), blocks(args.T, 8192 / args.E, args.H, args.B), {256}, args);
+  } else {
+    lowering.launch(kernel_for("attention_delta", {q.dtype}), queries, {kRowWarps * 32}, args);
+  }
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
+    if (on_warpgroups(lowering.limits(), args)) {
+      const GroupAttention maps = grouped(args, lowering);
+      const int64_t kv_heads = int64_t{args.B} * args.K;
+      const int32_t group = args.H / args.K;
+      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group * at_once(int64_t{4} * args.S * args.E, kv_heads), 1536);
+      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, at_once(int64_t{4} * args.T * args.E * group, kv_heads),
+                     args.E == 64 ? 1536 : 1280);
+      return;
+    }
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
     lowering.launch(sized("attention_dkv_mma_", args.E), blocks(args.S, kTileRows, args.K, args.B), {128}, args, bytes);
     return;
