@@ -1,0 +1,142 @@
+import { type CaseInput, type KernelCase, runCase } from "@slayer/backend-conformance";
+import { createCudaBackend } from "@slayer/backend-cuda";
+import { type Backend, Graph, type OpName, Program, size, Store, type Tensor } from "@slayer/tensor";
+import { describe, expect, it } from "vitest";
+import { hostEnvironment, missing, note } from "./support/host.js";
+
+if (missing === undefined) Object.assign(process.env, hostEnvironment());
+
+interface Sizes {
+  readonly B?: number;
+  readonly T: number;
+  readonly S?: number;
+  readonly H: number;
+  readonly K: number;
+  readonly E: number;
+  readonly window?: number;
+  readonly segments?: CaseInput["fill"];
+  readonly offset?: number;
+}
+
+/** Several tiles and stages, whole and not, of queries and keys, for one sequence and two. */
+const shapes: readonly Sizes[] = [
+  { T: 64, H: 1, K: 1, E: 64 },
+  { T: 128, H: 1, K: 1, E: 128 },
+  { B: 2, T: 257, H: 4, K: 2, E: 64 },
+  { T: 330, H: 2, K: 1, E: 128 },
+  { T: 450, H: 1, K: 1, E: 64, window: 20 },
+  { T: 400, H: 1, K: 1, E: 128, window: 170 },
+  { B: 2, T: 300, H: 2, K: 1, E: 64, segments: { kind: "segments", meanLength: 100 } },
+  { T: 200, H: 1, K: 1, E: 128, window: 60, segments: { kind: "segments", meanLength: 40 } },
+  // Documents in any order, one of them in two pieces.
+  {
+    T: 256,
+    H: 1,
+    K: 1,
+    E: 64,
+    segments: { kind: "values", values: Array.from({ length: 256 }, (_, i) => (i < 100 ? 7 : i < 180 ? 2 : 7)) },
+  },
+];
+const cached: readonly Sizes[] = [
+  { B: 2, T: 70, S: 300, H: 2, K: 1, E: 64, offset: 130 },
+  { T: 130, S: 350, H: 1, K: 1, E: 128, offset: 220, window: 150 },
+];
+
+const tolerance = {
+  value: 2 ** -7,
+  reason: "results rounded to bf16, half a unit in the last place is 2⁻⁸; as much for products that were rounded",
+};
+
+function caseOf(op: OpName, { B = 1, T, S = T, H, K, E, window = 0, segments, offset }: Sizes): KernelCase {
+  const attrs = {
+    heads: H,
+    kvHeads: K,
+    scale: E ** -0.5,
+    window,
+    segments: segments !== undefined,
+    offset: offset !== undefined,
+  };
+  const bf16 = (...shape: number[]): CaseInput => ({ shape, dtype: "bf16", fill: { kind: "normal" } });
+  const extra: CaseInput[] = [];
+  if (segments) extra.push({ shape: [B, T], dtype: "i32", fill: segments });
+  if (offset !== undefined) extra.push({ shape: [1], dtype: "i32", fill: { kind: "values", values: [offset] } });
+  const [q, k, v] = [bf16(B, T, H * E), bf16(B, S, K * E), bf16(B, S, K * E)];
+  const name = `${op} ${JSON.stringify({ B, T, S, H, K, E, window, offset })}`;
+  if (op === "attention") return { name, op, attrs, inputs: [q, k, v, ...extra], tolerance };
+  const forward = (output: number, dtype: "bf16" | "f32", ...shape: number[]): CaseInput => ({
+    shape,
+    dtype,
+    fill: { kind: "forward", op: "attention", attrs, inputs: segments ? [1, 2, 3, 6] : [1, 2, 3], output },
+  });
+  const inputs = [q, q, k, v, forward(0, "bf16", B, T, H * E), forward(1, "f32", B, H, T), ...extra];
+  return { name, op, attrs, inputs, tolerance };
+}
+
+async function onHopper<T>(body: (backend: Backend) => Promise<T>): Promise<T> {
+  Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9", SLAYER_CUDA_WGMMA: "1" });
+  try {
+    const backend = await createCudaBackend();
+    const result = await body(backend);
+    await backend.close();
+    return result;
+  } finally {
+    delete process.env.SLAYER_HOST_DRIVER;
+    delete process.env.SLAYER_CUDA_WGMMA;
+  }
+}
+
+function failures(cases: readonly KernelCase[]): Promise<Record<string, readonly string[]>> {
+  return onHopper(async (backend) => {
+    const wrong: Record<string, readonly string[]> = {};
+    for (const each of cases) {
+      const result = await runCase(backend, each);
+      if (result.status !== "passed") wrong[each.name] = result.status === "failed" ? result.problems : [result.reason];
+    }
+    return wrong;
+  });
+}
+
+/** Output and gradients, for the first of two sequences of 100 rows; the second's values are `other`. */
+async function firstOfTwo(backend: Backend, other: (i: number) => number) {
+  const [T, H, E] = [100, 2, 64];
+  const attrs = { heads: H, kvHeads: 1, scale: 0.125, window: 0, segments: false, offset: false };
+  const graph = new Graph();
+  const [dout, q, k, v] = ["do", "q", "k", "v"].map((name, i) =>
+    graph.parameter(name, [2, T, i < 2 ? H * E : E], "bf16"),
+  ) as [Tensor, Tensor, Tensor, Tensor];
+  const [o, lse] = graph.apply("attention", [q, k, v], attrs) as [Tensor, Tensor];
+  const [dq, dk, dv] = graph.apply("attention_backward", [dout, q, k, v, o, lse], attrs) as [Tensor, Tensor, Tensor];
+  const store = new Store(backend);
+  for (const { name, shape, dtype } of [dout, q, k, v]) {
+    store.add({ name: name!, shape, dtype });
+    const length = size(shape);
+    const value = (_: unknown, i: number) => (i < length / 2 ? Math.sin(i * 12.9898 + length) : other(i));
+    await store.write(name!, Float32Array.from({ length }, value));
+  }
+  const program = await Program.compile(graph, { o, dq, dk, dv }, store);
+  await program.run({});
+  const results: Record<string, number[]> = {};
+  for (const name of ["o", "dq", "dk", "dv"] as const) {
+    const values = await program.read(name);
+    results[name] = [...values.slice(0, values.length / 2)];
+  }
+  return results;
+}
+
+describe.skipIf(missing !== undefined)(`attention on Hopper's warpgroups, on the host's executor${note}`, () => {
+  it("forward, within 2⁻⁷ of the f64 reference: what bf16 leaves", async () => {
+    expect(await failures([...shapes, ...cached].map((sizes) => caseOf("attention", sizes)))).toEqual({});
+  });
+
+  it("backward likewise", async () => {
+    expect(await failures(shapes.map((sizes) => caseOf("attention_backward", sizes)))).toEqual({});
+  });
+
+  it("what follows a sequence does not matter to it, not even NaN: every bit the same", async () => {
+    const [finite, nan] = await onHopper((backend) =>
+      Promise.all([firstOfTwo(backend, (i) => Math.cos(i)), firstOfTwo(backend, () => NaN)]),
+    );
+    for (const values of Object.values(finite)) expect(values.every(Number.isFinite)).toBe(true);
+    expect(nan).toEqual(finite);
+  });
+});
