@@ -31,6 +31,10 @@ void Executor::make_barrier(uint32_t at, unsigned arrivals) {
   barrier.made_in_cluster = cluster_epoch_;
 }
 
+void Executor::fence_barriers() {
+  for (auto& [at, barrier] : current_->block->barriers) barrier.fenced = barrier.fenced || barrier.maker == current_;
+}
+
 // Null after reporting why it may not be used.
 Mbarrier* Executor::barrier_of(Block& block, uint32_t at, const char* what) {
   const bool remote = &block != current_->block;
@@ -44,6 +48,7 @@ Mbarrier* Executor::barrier_of(Block& block, uint32_t at, const char* what) {
   if (remote ? barrier.made_in_cluster == cluster_epoch_ : barrier.made_in == block.epoch && barrier.maker != current_) {
     return report(who + ", with no barrier of the " + (remote ? "cluster" : "block") + " since it was made"), nullptr;
   }
+  if (remote && !barrier.fenced) return report(who + ", which its maker has not fenced (fence_barriers)"), nullptr;
   if (remote) {
     barrier.remote = barrier.phase + 1;
     barrier.remote_in = cluster_epoch_;
@@ -131,6 +136,7 @@ void Executor::copy_box(uint32_t to, const uint64_t* map, uint32_t at, int rank,
     if (!own && !to_all) continue;
     Mbarrier* const barrier = barrier_of(block, at, "copies a box for");
     if (barrier == nullptr) continue;
+    if (!barrier->fenced) return report("a copy for " + place(at) + ", which its maker has not fenced (fence_barriers)");
     const Access by = own ? access() : Access{kCopyEngine, kCopyEngine, block.epoch, 0};
     if (block.shared.begin_copy(by, to, bytes) == nullptr) continue;
     barrier->boxes.push_back({tensor, to, {coordinates[0], coordinates[1], coordinates[2]}});

@@ -83,7 +83,7 @@ struct Thread {
   std::vector<GroupProduct> products;
   std::vector<HeldSums> held;
   uint32_t product_group = 0;
-  bool products_begun = false;
+  bool products_begun = false;  // since products were last waited for
 
   unsigned lane() const { return number % kWarp; }
 };
@@ -106,6 +106,7 @@ struct Mbarrier {
   unsigned waiting = 0;  // threads
   std::vector<PendingBox> boxes;
   const Thread* maker = nullptr;
+  bool fenced = false;
   uint32_t made_in = 0;          // epoch of its block
   uint32_t made_in_cluster = 0;  // epoch of its cluster
   uint64_t seen = 0;             // phases whose end a thread has waited for

@@ -62,6 +62,7 @@ class Executor {
 
   // Hopper's barriers and copies (barriers.cc), as ../cuda/nvidia_hopper.h says.
   void make_barrier(uint32_t at, unsigned arrivals);
+  void fence_barriers();
   void arrive(uint32_t at, unsigned rank, unsigned bytes);
   void wait_at(uint32_t at, unsigned parity);
   void copy_box(uint32_t to, const uint64_t* map, uint32_t barrier, int rank, const int (&coordinates)[3], bool to_all);

@@ -18,7 +18,7 @@ using GroupSums = float[N / 2];
 using Barrier = Shared<uint64_t>;
 
 inline void make_barrier(Barrier barrier, unsigned arrivals) { host::executor().make_barrier(barrier.at(), arrivals); }
-inline void fence_barriers() {}
+inline void fence_barriers() { host::executor().fence_barriers(); }
 inline void arrive(Barrier barrier) { host::executor().arrive(barrier.at(), host::executor().cluster_rank(), 0); }
 inline void arrive_at(Barrier barrier, unsigned rank) { host::executor().arrive(barrier.at(), rank, 0); }
 inline void arrive_expecting(Barrier barrier, unsigned bytes) {

@@ -146,6 +146,7 @@ void finish_products(Warp& warp, Access by) {
       HeldSums& held = held_of(thread, thread.products[i].sums);
       if (--held.pending > 0) continue;
       std::copy(held.values.begin(), held.values.end(), held.sums);
+      thread.products_begun = false;
       thread.held.erase(thread.held.begin() + (&held - thread.held.data()));
     }
     thread.products.erase(thread.products.begin(), thread.products.begin() + static_cast<std::ptrdiff_t>(due));
@@ -156,7 +157,6 @@ void finish_products(Warp& warp, Access by) {
 
 void Executor::multiply(const GroupProduct& product) {
   Thread& thread = *current_;
-  if (!thread.products_begun) report("a product before begin_products");
   if (product.b % 1024 != 0 || (product.left == nullptr && product.a % 1024 != 0)) {
     return report("a product of tiles that are not aligned to 1024 bytes");
   }
@@ -164,6 +164,8 @@ void Executor::multiply(const GroupProduct& product) {
     return report("a product from step " + std::to_string(product.k) + " on of tiles of 64 steps");
   }
   auto held = std::find_if(thread.held.begin(), thread.held.end(), [&](const HeldSums& each) { return each.sums == product.sums; });
+  // The thread may have touched these registers since the last products that had them.
+  if (!thread.products_begun && (held == thread.held.end() || product.left != nullptr)) report("a product before begin_products");
   if (held == thread.held.end()) {
     const int count = product.columns / 2;
     thread.held.push_back({product.sums, 0, std::vector<float>(product.sums, product.sums + count)});

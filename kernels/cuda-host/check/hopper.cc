@@ -92,9 +92,11 @@ void check_hopper() {
                                "writes not fenced",
                                "registers reused",
                                "returns early",
-                               "more arrivals"};
-  for (int rule = 1; rule <= 17; rule++) {
-    const bool in_registers = rule == 14 || rule == 15;
+                               "more arrivals",
+                               "barrier not fenced",
+                               "products begun too early"};
+  for (int rule = 1; rule <= 19; rule++) {
+    const bool in_registers = rule == 14 || rule == 15 || rule == 18;
     const char* const kernel = in_registers ? "registers" : rule == 16 ? "pair" : "pipeline_nt";
     const cuda::GroupCheckArgs args{out.data(), kDepth, rule, in_registers ? a.map() : rule == 16 ? two.map() : left.map(), right.map()};
     const std::string problem = launch(kernel, rule == 16 ? 2 : 1, in_registers ? 128 : rule == 16 ? 64 : 160, args);

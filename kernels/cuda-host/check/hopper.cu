@@ -24,6 +24,8 @@ enum Broken {
   kRegistersReused,
   kEarlyReturn,
   kManyArrivals,
+  kBarrierNotFenced,
+  kBeginTooEarly,
 };
 
 // out [64, 64] = op(A)·op(B): a producer warp and a warpgroup, through two stages of 64 steps.
@@ -63,13 +65,15 @@ void pipeline(const GroupCheckArgs& args) {
     const int stage = step % kStages;
     if (args.broken != kNoWaitForTile) wait_at(full(stage), (step / kStages) & 1);
     if (args.broken != kNoBegin) begin_products();
+    if (args.broken == kBeginTooEarly && step == 1) wait_products<0>();
     for (int k = 0; k < 64; k += 16) {
       if (args.broken == kOneWarpLess && warp_index() == 3 && k == 48) continue;
       multiply_tiles<64, TransposeA, TransposeB>(sums, tile_a(stage), 0, tile_b(stage), 0, k, step > 0 || k > 0);
     }
     commit_products();
     if ((args.broken == kNoWaitForProducts || args.broken == kSumsReadEarly) && step == steps - 1) break;
-    if (args.broken != kStageFreedEarly) wait_products<0>();
+    if (args.broken != kStageFreedEarly && args.broken != kBeginTooEarly) wait_products<0>();
+    if (args.broken == kBeginTooEarly && step == 0) continue;
     if (lane_index() == 0) arrive(empty(stage));
   }
   if (args.broken != kSumsReadEarly && args.broken != kNoWaitForProducts) wait_products<0>();
@@ -94,6 +98,7 @@ SLAYER_KERNEL(registers, GroupCheckArgs, 128) {
   const Barrier loaded = shared<uint64_t>(3 * 8192);
   if (threadIdx.x == 0) {
     make_barrier(loaded, 1);
+    if (args.broken != kBarrierNotFenced) fence_barriers();
     arrive_expecting(loaded, 8192);
     copy_box(a.start, args.a, loaded, 0, 0);
   }

@@ -51,6 +51,8 @@ describe.skipIf(absent)(`the executor that runs CUDA kernels on the host${note}`
     ["registers reused", /^[1-9]/],
     ["returns early", /of block 1 of its cluster, which has returned/],
     ["more arrivals", /arrives at .*, made for 3, when nobody has waited for the phase before/],
+    ["barrier not fenced", /a copy for the barrier at byte 24576, which its maker has not fenced/],
+    ["products begun too early", /a product before begin_products/],
     ["barrier of the pair not ordered", /with no barrier of the cluster since it was made/],
     ["half a cluster", /a grid that is not a multiple of its cluster of 2/],
   ])("on Hopper, %s is found", (name, message) => {
