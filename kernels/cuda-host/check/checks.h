@@ -7,3 +7,4 @@
 
 void print(const char* name, const std::string& got);
 void check_hopper();
+void check_maps(const char* driver);

@@ -1,5 +1,6 @@
 // Checks the executor against itself and plain loops: prints a line of JSON per check, {"name", "got"}: what the launch reports ("" if
-// nothing), or for values the largest difference from what they should be. The expectations are in packages/backend-cuda/test.
+// nothing), or for values the largest difference from what they should be; of tensor maps, what the driver named as argument answers. The
+// expectations are in packages/backend-cuda/test.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -42,7 +43,7 @@ double at_b(int i, int j) { return cuda::to_float(b[static_cast<size_t>(i * 64 +
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
   // Small integers: exact in bf16, and so are their sums in f32.
   for (size_t i = 0; i < a.size(); i++) a[i] = cuda::from_float<cuda::bf16>(static_cast<float>(i * 7 % 13) - 6);
   for (size_t i = 0; i < b.size(); i++) b[i] = cuda::from_float<cuda::bf16>(static_cast<float>(i * 5 % 17) - 8);
@@ -75,4 +76,5 @@ int main() {
   print("more threads than declared", launch("product", 64));
   print("no such kernel", launch("nothing", 64));
   check_hopper();
+  if (count > 1) check_maps(arguments[1]);
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
  * Compiles kernels/*\/*.cu with nvcc into build/Release/kernels/NAME.fatbin, each for compute capability 8.0 and 9.0a and, as PTX, for
- * what comes later, those named NAME_wgmma.cu for 9.0a alone; what is up to date stays. Beside them, in src, lie the sources of kernels that NVRTC can make for other sizes. Prints which kernels
- * spill registers to memory or wait for each product of wgmma, with --verbose also how many registers each has.
+ * what comes later, those named NAME_wgmma.cu for 9.0a alone; what is up to date stays. Beside them, in src, lie the sources of
+ * kernels that NVRTC can make for other sizes. Prints which kernels spill registers to memory or wait for each product of wgmma, with
+ * --verbose also how many registers each has.
  *
  *   node native/kernels.mjs [--required] [--nvcc PATH] [--verbose]
  *

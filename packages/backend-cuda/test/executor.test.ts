@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { missing, note } from "./support/host.js";
+import { driver, missing, note } from "./support/host.js";
 
 const program = fileURLToPath(new URL("../build/Release/check_executor", import.meta.url));
 const absent = missing !== undefined || !existsSync(program);
@@ -11,7 +11,7 @@ const absent = missing !== undefined || !existsSync(program);
 const got: Record<string, string> = absent
   ? {}
   : Object.fromEntries(
-      execFileSync(program, { encoding: "utf8" })
+      execFileSync(program, [driver], { encoding: "utf8" })
         .trim()
         .split("\n")
         .map((line) => JSON.parse(line) as { name: string; got: string })
@@ -57,6 +57,27 @@ describe.skipIf(absent)(`the executor that runs CUDA kernels on the host${note}`
     ["half a cluster", /a grid that is not a multiple of its cluster of 2/],
   ])("on Hopper, %s is found", (name, message) => {
     expect(got[name]).toMatch(message);
+  });
+
+  it("tensor maps are made, or refused with the code of an invalid value (1); what the host has not, as not supported (801)", () => {
+    const maps = Object.entries(got).filter(([name]) => name.startsWith("tensor map"));
+    const codes = Object.fromEntries(maps.map(([name, code]) => [name.replace(/^tensor map:? ?/, ""), code]));
+    const invalid = [
+      "address",
+      "its own address",
+      "stride",
+      "extent",
+      "large box",
+      "wide box",
+      "no box",
+      "element stride",
+      "rank",
+    ];
+    expect(codes).toEqual({
+      "": "0",
+      ...Object.fromEntries(invalid.map((name) => [name, "1"])),
+      "another type": "801",
+    });
   });
 
   it.each([
