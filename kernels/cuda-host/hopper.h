@@ -61,6 +61,9 @@ inline void multiply_tiles(GroupSums<N>& d, const uint32_t (&a)[4], Shared<bf16>
   host::executor().multiply({d, N, a, 0, b.at(), 0, b_panel, false, TransposeB, k, add, 0});
 }
 
+inline void fetch_to_l2(const void* from, unsigned bytes) {
+  if (reinterpret_cast<uintptr_t>(from) % 16 != 0 || bytes % 16 != 0) host::executor().report("a fetch to L2 that is not aligned");
+}
 inline void fence_for_products() { host::executor().shared().fence(host::executor().current().number); }
 inline void begin_products() { host::executor().current().products_begun = true; }
 inline void commit_products() { host::executor().commit_products(); }

@@ -259,6 +259,7 @@ inline bool set_first(int* word, int value) {
 using std::max;
 using std::min;
 
+inline float reciprocal(float x) { return 1 / x; }
 inline float power_of_two(float x) { return std::exp2(x); }
 
 }  // namespace slayer::cuda

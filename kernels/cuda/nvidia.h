@@ -125,6 +125,13 @@ __device__ __forceinline__ void multiply_accumulate(float (&c)[4], const uint32_
 // Whether this is the first thread of the launch to set `word` from 0.
 __device__ __forceinline__ bool set_first(int* word, int value) { return atomicCAS(word, 0, value) == 0; }
 
+// Within 1 ulp; 0 of an infinity.
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -33,9 +33,10 @@ __device__ __forceinline__ Barrier empty_barrier(int stage) { return full_barrie
 // All tiles of a product [m, n] over k steps, a tile having `columns` of its columns, shared out over the grid's clusters.
 //
 //   load(to, barrier, place, k)   one thread of each block: its boxes of one stage, in all kPairStageBytes a block
+//   ahead(place, step, steps)     the same thread, after each: what the store of this tile will read may be asked for
 //   store(sums, row, column)      each warpgroup: its sums, rows row … row + 63
-template <bool TransposeA, bool TransposeB, class Load, class Store>
-__device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns, Load load, Store store) {
+template <bool TransposeA, bool TransposeB, class Load, class Ahead, class Store>
+__device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns, Load load, Ahead ahead, Store store) {
   const int rank = static_cast<int>(cluster_rank());
   const int clusters = static_cast<int>(gridDim.x) / 2;
   const int tiles = (m + kPairRows - 1) / kPairRows * ((n + columns - 1) / columns);
@@ -67,6 +68,7 @@ __device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns,
           wait_at(empty_barrier(stage), parity ^ 1);
           arrive_expecting(full_barrier(stage), kPairStageBytes);
           load(tile_at(stage), full_barrier(stage), place, step * kMmaSteps);
+          ahead(place, step, steps);
           next();
         }
       }
@@ -123,24 +125,26 @@ __device__ __forceinline__ Pack<uint32_t, 4> quad_transposed(Pack<uint32_t, 4> x
   return x;
 }
 
-// Elements 2i and 2i + 1 of a fragment's row pair, for four fragments from j on, to a matrix [m, n] whose n is a multiple of 8: pair(i) gives
-// fragment j + i's two values at this lane, the addend's included where there is one.
+// Four fragments of sums, from column `column` on, and a matrix [m, n] of bf16 whose n is a multiple of 8: each lane moves 8 elements of its
+// row. With Whole all of them are known to be inside.
+template <bool Whole>
 struct QuadRows {
   int m, n;
-  int row, column;  // of fragment j's first element in this lane's row
+  int row, column;
 
-  __device__ __forceinline__ bool inside() const { return row < m && own_column() < n; }
   __device__ __forceinline__ int own_column() const { return column + 8 * static_cast<int>(lane_index() % 4); }
+  __device__ __forceinline__ bool inside() const { return Whole || (row < m && own_column() < n); }
   __device__ __forceinline__ int64_t at() const { return static_cast<int64_t>(row) * n + own_column(); }
 
+  // pairs[i]: elements 2(lane%4) and the next of fragment i.
   __device__ __forceinline__ void store(void* to, Pack<uint32_t, 4> pairs) const {
     const Pack<uint32_t, 4> eight = quad_transposed(pairs);
     if (inside()) store_pack<uint32_t, 4>(reinterpret_cast<uint32_t*>(static_cast<bf16*>(to) + at()), eight);
   }
+  // What quad_transposed makes pairs of.
   __device__ __forceinline__ Pack<uint32_t, 4> load(const void* from) const {
-    Pack<uint32_t, 4> eight{};
-    if (inside()) eight = load_pack<uint32_t, 4>(reinterpret_cast<const uint32_t*>(static_cast<const bf16*>(from) + at()));
-    return quad_transposed(eight);
+    if (!inside()) return {};
+    return load_pack<uint32_t, 4>(reinterpret_cast<const uint32_t*>(static_cast<const bf16*>(from) + at()));
   }
 };
 
