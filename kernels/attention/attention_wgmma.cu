@@ -1,7 +1,7 @@
 // Causal grouped-query attention on Hopper's tensor cores, after FlashAttention-3 (Shah et al. 2024): bf16, head sizes 64 and 128. Shapes are
 // in args.h; the formulas beside the plain kernels in attention_simt.cu.
 //
-// A block takes 128 queries of one head (groups.h), the last queries first since they see the most. Keys and values pass in tiles of 128,
+// A block takes 128 queries of one head at a time (groups.h), the last queries first since they see the most. Keys and values pass in tiles of 128,
 // those next to the queries first, two on their way. A warpgroup's scores of the next tile run while those of this one become
 // probabilities and are multiplied with the values; and the two groups take turns, so that one's exponentials go beside the other's
 // products. m is the largest score so far, l the sum of 2^(unit·(s − m)), of which each lane keeps its own part.
@@ -11,9 +11,6 @@ namespace slayer::cuda {
 
 constexpr int kKeyRows = 128;
 constexpr int kKeyStages = 2;
-constexpr int kForwardBarriers = 4 * kKeyStages + 3;
-template <int E>
-constexpr int kForwardBytes = (1 + 2 * kKeyStages) * kBlockRows * E * 2 + 8 * kForwardBarriers;  // of tiles and barriers
 
 // The state of the online softmax for a thread's two rows.
 struct Softmax {
@@ -53,36 +50,42 @@ struct Softmax {
   }
 };
 
+// The tiles of keys that 128 queries see any of.
+struct KeyTiles {
+  int first_query, rows, from, tiles;
+
+  __device__ __forceinline__ KeyTiles(const Attention& args, const GroupWork& work, int query_tiles, int offset) {
+    first_query = (query_tiles - 1 - work.tile) * kBlockRows;
+    rows = min(args.T - first_query, kBlockRows);
+    from = keys_of(args, offset + first_query).first / kKeyRows * kKeyRows + work.skipped * kKeyRows;
+    tiles = (offset + first_query + rows - 1 - from) / kKeyRows + 1;
+  }
+  // Tile n begins with this key: the last ones first.
+  __device__ __forceinline__ int key(int n) const { return from + (tiles - 1 - n) * kKeyRows; }
+};
+
 template <int E>
 __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   const Attention& args = given.attention;
   const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
-  const auto [back, b, h] = group_work(given, query_tiles, args.H);
-  const int first = (query_tiles - 1 - back) * kBlockRows;
-  const int kv = h / (args.H / args.K);
   const int offset = position_of_first(args);
   if (offset < 0) return;
 
-  const int rows = min(args.T - first, kBlockRows);
-  const Documents own = documents(args, b, offset + first, offset + first + rows - 1);
-  const int widest = keys_of(args, offset + first).first / kKeyRows * kKeyRows;
-  const int most = (offset + first + rows - 1 - widest) / kKeyRows + 1;
-  const int skipped = outermost_tile(args, b, own, widest, kKeyRows, most, 1, kForwardBytes<E>);
-  const int from = widest + skipped * kKeyRows;
-  const int tiles = most - skipped;
-  const auto key_of = [=](int n) { return from + (tiles - 1 - n) * kKeyRows; };
   using Keys = HeadPanels<E, kKeyRows>;
   const auto queries = head_panels<E, kBlockRows>(0);
   const auto keys = [](int n) { return head_panels<E, kKeyRows>((1 + n % kKeyStages) * Keys::kBytes); };
   const auto values = [](int n) { return head_panels<E, kKeyRows>((1 + kKeyStages + n % kKeyStages) * Keys::kBytes); };
-  const Barrier barriers = shared<uint64_t>((1 + 2 * kKeyStages) * Keys::kBytes);
+  const int bytes = (1 + 2 * kKeyStages) * Keys::kBytes;
+  const Barrier barriers = shared<uint64_t>(bytes + Dealer::kBytes);
+  const Dealer dealer{{shared<uint64_t>(bytes)}, shared<int>(bytes + Pipe<2>::kBytes)};
   const Pipe<kKeyStages> key_pipe{barriers}, value_pipe{barriers + 2 * kKeyStages};
-  const Barrier queries_there = barriers + 4 * kKeyStages;
-  const auto turn = [=](int group) { return barriers + (4 * kKeyStages + 1 + group); };
+  const Pipe<1> query_pipe{barriers + 4 * kKeyStages};
+  const auto turn = [=](int group) { return barriers + (4 * kKeyStages + 2 + group); };
   if (threadIdx.x == 0) {
+    dealer.make(1);
     key_pipe.make(1);
     value_pipe.make(1);
-    make_barrier(queries_there, 1);
+    query_pipe.make(1);
     make_barrier(turn(0), kConsumerWarps / 2);
     make_barrier(turn(1), kConsumerWarps / 2);
     fence_barriers();
@@ -91,16 +94,33 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
 
   if (threadIdx.x < 128) {
     shrink_registers<kProducerRegisters>();
-    if (threadIdx.x > 0) return;
-    arrive_expecting(queries_there, queries.kBytes);
-    queries.copy(given.q, queries_there, b, first, h);
-    for (int n = 0; n < tiles; n++) {
-      key_pipe.wait_empty(n);
-      arrive_expecting(key_pipe.full(n), Keys::kBytes);
-      keys(n).copy(given.k, key_pipe.full(n), b, key_of(n), kv);
-      value_pipe.wait_empty(n);
-      arrive_expecting(value_pipe.full(n), Keys::kBytes);
-      values(n).copy(given.v, value_pipe.full(n), b, key_of(n), kv);
+    if (threadIdx.x == 0) {
+      for (int round = 0, n = 0;; round++) {
+        const GroupWork work = dealer.take(round);
+        dealer.pipe.release(round);
+        if (work.tile < 0) return;
+        const KeyTiles tiles(args, work, query_tiles, offset);
+        const int kv = work.h / (args.H / args.K);
+        query_pipe.wait_empty(round);
+        arrive_expecting(query_pipe.full(round), queries.kBytes);
+        queries.copy(given.q, query_pipe.full(round), work.b, tiles.first_query, work.h);
+        for (int tile = 0; tile < tiles.tiles; tile++, n++) {
+          key_pipe.wait_empty(n);
+          arrive_expecting(key_pipe.full(n), Keys::kBytes);
+          keys(n).copy(given.k, key_pipe.full(n), work.b, tiles.key(tile), kv);
+          value_pipe.wait_empty(n);
+          arrive_expecting(value_pipe.full(n), Keys::kBytes);
+          values(n).copy(given.v, value_pipe.full(n), work.b, tiles.key(tile), kv);
+        }
+      }
+    }
+    if (warp_index() == Dealer::kWarp) {
+      dealer.deal(given, query_tiles, args.H, [&](const GroupWork& work) {
+        const KeyTiles tiles(args, work, query_tiles, offset);
+        const int first = offset + tiles.first_query;
+        const Documents own = documents(args, work.b, first, first + tiles.rows - 1);
+        return tiles_without(args, work.b, own, tiles.from, kKeyRows, tiles.tiles, 1);
+      });
     }
     return;
   }
@@ -108,72 +128,86 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
 
   const int group = static_cast<int>(threadIdx.x) / 128 - 1;
   const int row = group * kGroupRows;
-  const int position = offset + first + row;
-  Counted seen[2];
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int at = position + group_row(half);
-    seen[half] = counted(args, b, at, keys_of(args, at));
-  }
   const float unit = args.scale * kLog2e;
-  GroupSums<E> sums = {};
-  GroupSums<kKeyRows> scores;
-  uint32_t weights[kKeyRows / 16][4];
-  Softmax softmax;
-  const auto to_weights = [&](int n) {
-    const int key = key_of(n);
-    const bool all = all_count(args, position, kGroupRows, key, kKeyRows) && all_of(args, b, own, key, key + kKeyRows - 1);
-    if (!all) hide<kKeyRows>(args, b, scores, seen, key);
-    softmax.add(scores, unit);
-  };
+  int n = 0, turns = 0;  // tiles of all work so far, and turns
+  for (int round = 0;; round++) {
+    const GroupWork work = dealer.take(round);
+    __syncwarp();
+    dealer.pipe.release(round);
+    if (work.tile < 0) return;
+    const KeyTiles tiles(args, work, query_tiles, offset);
+    const int b = work.b;
+    const int position = offset + tiles.first_query + row;
+    const Documents own = documents(args, b, position - row, position - row + tiles.rows - 1);
+    Counted seen[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int at = position + group_row(half);
+      seen[half] = counted(args, b, at, keys_of(args, at));
+    }
+    GroupSums<E> sums = {};
+    GroupSums<kKeyRows> scores;
+    uint32_t weights[kKeyRows / 16][4];
+    Softmax softmax;
+    const auto to_weights = [&](int tile) {
+      const int key = tiles.key(tile);
+      const bool all = all_count(args, position, kGroupRows, key, kKeyRows) && all_of(args, b, own, key, key + kKeyRows - 1);
+      if (!all) hide<kKeyRows>(args, b, scores, seen, key);
+      softmax.add(scores, unit);
+    };
 
-  wait_at(queries_there, 0);
-  key_pipe.wait_full(0);
-  begin_products();
-  begin_scores(scores, queries, row, keys(0));
-  wait_products<0>();
-  settle(scores);
-  key_pipe.release(0);
-  to_weights(0);
-  pack_weights<kKeyRows>(weights, scores);
-  for (int n = 1; n < tiles; n++) {
+    query_pipe.wait_full(round);
     key_pipe.wait_full(n);
-    wait_at(turn(group), (n ^ group) & 1);
     begin_products();
     begin_scores(scores, queries, row, keys(n));
-    value_pipe.wait_full(n - 1);
-    begin_products();
-    begin_sums<E>(sums, weights, values(n - 1));
-    if (lane_index() == 0) arrive(turn(1 - group));
-    wait_products<1>();
+    wait_products<0>();
     settle(scores);
     key_pipe.release(n);
-    to_weights(n);
+    if (tiles.tiles == 1) query_pipe.release(round);
+    to_weights(0);
+    pack_weights<kKeyRows>(weights, scores);
+    for (int tile = 1; tile < tiles.tiles; tile++) {
+      key_pipe.wait_full(n + 1);
+      wait_at(turn(group), (turns & 1) ^ (1 - group));
+      turns++;
+      begin_products();
+      begin_scores(scores, queries, row, keys(n + 1));
+      value_pipe.wait_full(n);
+      begin_products();
+      begin_sums<E>(sums, weights, values(n));
+      if (lane_index() == 0) arrive(turn(1 - group));
+      wait_products<1>();
+      settle(scores);
+      key_pipe.release(n + 1);
+      if (tile == tiles.tiles - 1) query_pipe.release(round);
+      to_weights(tile);
+      wait_products<0>();
+      settle(sums);
+      value_pipe.release(n++);
+#pragma unroll
+      for (int i = 0; i < E / 2; i++) sums[i] *= softmax.shrink[i / 2 % 2];
+      pack_weights<kKeyRows>(weights, scores);
+    }
+    value_pipe.wait_full(n);
+    begin_products();
+    begin_sums<E>(sums, weights, values(n));
     wait_products<0>();
     settle(sums);
-    value_pipe.release(n - 1);
-#pragma unroll
-    for (int i = 0; i < E / 2; i++) sums[i] *= softmax.shrink[i / 2 % 2];
-    pack_weights<kKeyRows>(weights, scores);
-  }
-  value_pipe.wait_full(tiles - 1);
-  begin_products();
-  begin_sums<E>(sums, weights, values(tiles - 1));
-  wait_products<0>();
-  settle(sums);
+    value_pipe.release(n++);
 
-  float inverse[2];
+    float inverse[2];
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    float total = softmax.l[half] + shuffle_xor(softmax.l[half], 1);
-    total += shuffle_xor(total, 2);
-    inverse[half] = 1 / total;
-    const int query = first + row + group_row(half);
-    if (query < args.T && lane_index() % 4 == 0) {
-      args.lse[(static_cast<int64_t>(b) * args.H + h) * args.T + query] = softmax.m[half] * args.scale + logf(total);
+    for (int half = 0; half < 2; half++) {
+      float total = softmax.l[half] + shuffle_xor(softmax.l[half], 1);
+      total += shuffle_xor(total, 2);
+      inverse[half] = 1 / total;
+      const int query = tiles.first_query + row + group_row(half);
+      if (query < args.T && lane_index() % 4 == 0) {
+        args.lse[(static_cast<int64_t>(b) * args.H + work.h) * args.T + query] = softmax.m[half] * args.scale + logf(total);
+      }
     }
+    store_group<E>(sums, inverse, args.o, b, args.T, tiles.first_query + row, args.H, work.h);
   }
-  store_group<E>(sums, inverse, args.o, b, args.T, first + row, args.H, h);
 }
 
 }  // namespace slayer::cuda

@@ -1,6 +1,7 @@
-// What the attention kernels for Hopper have in common. A block of 3 warpgroups works on 128 rows of one head: a thread of the first group has
-// the copy engine bring tiles (warp 1 brings what is not bf16), the two others take 64 of the rows each. Stages of shared memory go
-// between them.
+// What the attention kernels for Hopper have in common. There is a block for each multiprocessor, of 3 warpgroups, which works on 128 rows of
+// one head after the other: a thread of the first group has the copy engine bring tiles (warp 1 brings what is not bf16), the two others
+// take 64 of the rows each. Stages of shared memory go between them, and tiles of the next rows come while these are finished. Warp 3 says
+// which rows are next.
 #pragma once
 
 #include "seen.h"
@@ -10,9 +11,9 @@ namespace slayer::cuda {
 constexpr int kGroupRows = 64;   // of a warpgroup
 constexpr int kBlockRows = 128;  // of a block
 constexpr unsigned kConsumerWarps = 8;
-// A thread may use: 128·24 + 256·240 is below 2^16.
-constexpr int kProducerRegisters = 24;
-constexpr int kConsumerRegisters = 240;
+// Of a thread, at most 384·168 in all.
+constexpr int kProducerRegisters = 40;
+constexpr int kConsumerRegisters = 232;
 
 // Rows of one head in shared memory: a panel for each 64 of its E elements, of Rows rows.
 template <int E, int Rows>
@@ -45,10 +46,10 @@ struct Pipe {
   __device__ __forceinline__ Barrier full(int n) const { return start + n % Stages; }
   __device__ __forceinline__ Barrier empty(int n) const { return start + (Stages + n % Stages); }
   // By one thread. A stage is full when as many as `producers` have arrived, and the bytes that were announced.
-  __device__ __forceinline__ void make(unsigned producers) const {
+  __device__ __forceinline__ void make(unsigned producers, unsigned consumers = kConsumerWarps) const {
     for (int n = 0; n < Stages; n++) {
       make_barrier(full(n), producers);
-      make_barrier(empty(n), kConsumerWarps);
+      make_barrier(empty(n), consumers);
     }
   }
   __device__ __forceinline__ void wait_full(int n) const { wait_at(full(n), n / Stages & 1); }
@@ -58,18 +59,57 @@ struct Pipe {
   }
 };
 
-// What block x works on, the most work first: tile 0 of `at_once` heads, then tile 1 …, then the next heads. `heads` in each of B entries.
+// 128 rows of a head; tile 0 has the most work, −1 says that nothing is left. `skipped` tiles of the other side have nothing for them, besides
+// what place says.
 struct GroupWork {
-  int tile, b, h;
+  int tile, b, h, skipped;
 };
-__device__ __forceinline__ GroupWork group_work(const GroupAttention& args, int tiles, int heads) {
-  const int side_by_side = args.at_once * tiles;
-  const int begin = static_cast<int>(blockIdx.x) / side_by_side * args.at_once;
-  const int within = static_cast<int>(blockIdx.x) % side_by_side;
-  const int count = min(args.at_once, args.attention.B * heads - begin);
-  const int head = begin + within % count;
-  return {within / count, head / heads, head % heads};
-}
+
+// Work as it is dealt to blocks that are free: tile 0 of `at_once` heads, then tile 1 …, then the next heads.
+struct Dealer {
+  static constexpr unsigned kWarp = 3;
+  static constexpr int kBytes = Pipe<2>::kBytes + 32;
+  Pipe<2> pipe;
+  Shared<int> slots;
+
+  // `producers` warps take what consumers take.
+  __device__ __forceinline__ void make(unsigned producers) const { pipe.make(1, kConsumerWarps + producers); }
+
+  // By the dealer's warp: all tiles of `heads` heads in each of B entries. How much is skipped is found one piece ahead.
+  template <class Skipped>
+  __device__ __forceinline__ void deal(const GroupAttention& args, int tiles, int heads, Skipped skipped) const {
+    int number = static_cast<int>(blockIdx.x);
+    for (int n = 0;; n++) {
+      GroupWork work = {-1, 0, 0, 0};
+      if (number < args.attention.B * heads * tiles) {
+        const int begin = number / (args.at_once * tiles) * args.at_once;
+        const int within = number - begin * tiles;
+        const int count = min(args.at_once, args.attention.B * heads - begin);
+        const int head = begin + within % count;
+        work = {within / count, head / heads, head % heads, 0};
+        work.skipped = skipped(work);
+      }
+      pipe.wait_empty(n);
+      if (lane_index() == 0) {
+        const Shared<int> slot = slots + n % 2 * 4;
+        slot[0] = work.tile;
+        slot[1] = work.b;
+        slot[2] = work.h;
+        slot[3] = work.skipped;
+        arrive(pipe.full(n));
+      }
+      if (work.tile < 0) return;
+      if (lane_index() == 0) number = take_number(args.dealt) + static_cast<int>(gridDim.x);
+      number = shuffle(number, 0);
+    }
+  }
+  // By each of the other warps that take part, or by its lane 0 alone; then a __syncwarp and a release.
+  __device__ __forceinline__ GroupWork take(int n) const {
+    pipe.wait_full(n);
+    const Shared<int> slot = slots + n % 2 * 4;
+    return {slot[0], slot[1], slot[2], slot[3]};
+  }
+};
 
 // scores = 64 rows of `left` from `row` on · all rows of `right`, transposed; begins, and commits.
 template <int E, int Left, int Right>

@@ -54,9 +54,11 @@ __device__ __forceinline__ Documents documents(const Attention& args, int b, int
   if (args.segments == nullptr) return {0, 0};
   const int32_t* const segments = args.segments + b * args.S;
   Documents found = {segments[first], segments[first]};
+#pragma unroll 1
   for (int row = first + static_cast<int>(lane_index()); row <= last; row += kLanes) {
     found = {min(found.least, segments[row]), max(found.most, segments[row])};
   }
+#pragma unroll 1
   for (unsigned mask = kLanes / 2; mask > 0; mask /= 2) {
     found = {min(found.least, shuffle_xor(found.least, mask)), max(found.most, shuffle_xor(found.most, mask))};
   }
@@ -75,23 +77,16 @@ __device__ __forceinline__ bool all_of(const Attention& args, int b, const Docum
   return other.least == own.least && other.most == own.least;
 }
 
-// Of tiles of `rows` rows from row `from` on, the first (step 1) or the last (step −1) that may have one of `own`; the other end has one. All
-// threads of the block take part, and may use 64 bytes of shared memory from `offset` on.
-__device__ __forceinline__ int outermost_tile(const Attention& args, int b, const Documents& own, int from, int rows, int tiles, int step,
-                                              int offset) {
-  if (args.segments == nullptr) return step > 0 ? 0 : tiles - 1;
-  const int warps = static_cast<int>(blockDim.x / kLanes);
-  int at = static_cast<int>(warp_index());
-  for (; at < tiles; at += warps) {
-    const int first = from + (step > 0 ? at : tiles - 1 - at) * rows;
+// Of tiles of `rows` rows from row `from` on, how many at the beginning (step 1) or the end (step −1) have none of `own`; the other end has one.
+__device__ __forceinline__ int tiles_without(const Attention& args, int b, const Documents& own, int from, int rows, int tiles, int step) {
+  if (args.segments == nullptr) return 0;
+  int count = 0;
+#pragma unroll 1
+  for (; count < tiles - 1; count++) {
+    const int first = from + (step > 0 ? count : tiles - 1 - count) * rows;
     if (any_of(args, b, own, first, first + rows - 1)) break;
   }
-  const Shared<int> found = shared<int>(offset);
-  if (lane_index() == 0) found[warp_index()] = at;
-  __syncthreads();
-  int nearest = tiles - 1;
-  for (int warp = 0; warp < warps; warp++) nearest = min(nearest, static_cast<int>(found[warp]));
-  return step > 0 ? nearest : tiles - 1 - nearest;
+  return count;
 }
 
 // Whether all of `queries` positions from `position` on see all of `keys` keys from `key` on, by place.

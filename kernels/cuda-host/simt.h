@@ -256,6 +256,8 @@ inline bool set_first(int* word, int value) {
   return true;
 }
 
+inline int take_number(int* word) { return (*word)++; }
+
 using std::max;
 using std::min;
 

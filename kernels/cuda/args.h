@@ -195,10 +195,11 @@ struct Attention {
 };
 
 // For Hopper: with maps of q, k, v and dout as [B, rows, columns], in boxes of 1 × 64 × 64. `at_once` (kv) heads are worked on side by side,
-// so that what they read again stays in the cache.
+// so that what they read again stays in the cache. `dealt` is 0 when the launch begins.
 struct GroupAttention {
   Attention attention;
   TensorMap q, k, v, dout;
+  int32_t* dealt;
   int32_t at_once;
 };
 

@@ -125,6 +125,9 @@ __device__ __forceinline__ void multiply_accumulate(float (&c)[4], const uint32_
 // Whether this is the first thread of the launch to set `word` from 0.
 __device__ __forceinline__ bool set_first(int* word, int value) { return atomicCAS(word, 0, value) == 0; }
 
+// Adds 1 to `word` of all blocks' memory, and gives what it was.
+__device__ __forceinline__ int take_number(int* word) { return atomicAdd(word, 1); }
+
 // Within 1 ulp; 0 of an infinity.
 __device__ __forceinline__ float reciprocal(float x) {
   float y;

@@ -60,21 +60,26 @@ int32_t at_once(int64_t bytes, int64_t heads) {
   return static_cast<int32_t>(std::clamp<int64_t>(kCached / bytes, 1, heads));
 }
 
-// With maps of whatever operands there are.
-GroupAttention grouped(const Attention& args, const Lowering& lowering) {
+// With maps of whatever operands there are, and `launches` counters of dealt work, made 0.
+GroupAttention grouped(const Attention& args, Lowering& lowering, int64_t launches) {
   const auto map = [&](const void* data, int64_t rows, int64_t heads) {
     return data == nullptr ? TensorMap{} : lowering.map(data, {heads * args.E, rows, args.B}, {2 * heads * args.E, 2 * rows * heads * args.E});
   };
-  return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H), 1};
+  Pointwise zeros{};
+  zeros.y = lowering.workspace<int32_t>(launches);
+  zeros.n = launches;
+  lowering.launch("fill_f32", {1}, {256}, zeros);
+  return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H),
+          static_cast<int32_t*>(zeros.y), 1};
 }
 
-// Blocks of 128 rows, of each head in turn; `bytes` of shared memory for each element of a head's row, and some for barriers.
+// 128 rows at a time, of each head in turn; `bytes` of shared memory for each element of a head's row, and some for barriers.
 void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t at_once, int64_t bytes) {
   args.at_once = at_once;
-  const int64_t blocks = tiles(rows, kQueryRows) * heads * args.attention.B;
-  require(blocks < int64_t{1} << 31, "it has more rows than a grid may have blocks");
-  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(blocks)}, {384}, args,
-                  static_cast<size_t>(bytes * args.attention.E + 4096));
+  const int64_t pieces = tiles(rows, kQueryRows) * heads * args.attention.B;
+  require(pieces < int64_t{1} << 30, "it has too many rows");
+  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, lowering.limits().multiprocessors))}, {384},
+                  args, static_cast<size_t>(bytes * args.attention.E + 4096));
 }
 
 }  // namespace
@@ -95,7 +100,7 @@ void lower_attention(const Call& call, Lowering& lowering) {
   if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
     if (on_warpgroups(lowering.limits(), args)) {
       const int32_t kv = at_once(int64_t{4} * args.S * args.E, int64_t{args.B} * args.K);
-      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, kv * (args.H / args.K), 1280);
+      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering, 1), args.T, args.H, kv * (args.H / args.K), 1280);
       return;
     }
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
@@ -130,10 +135,11 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {
-      const GroupAttention maps = grouped(args, lowering);
+      GroupAttention maps = grouped(args, lowering, 2);
       const int64_t kv_heads = int64_t{args.B} * args.K;
       const int32_t group = args.H / args.K;
       launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group * at_once(int64_t{4} * args.S * args.E, kv_heads), 1536);
+      maps.dealt++;
       launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, at_once(int64_t{4} * args.T * args.E * group, kv_heads),
                      args.E == 64 ? 1536 : 1280);
       return;
