@@ -1,4 +1,4 @@
-import { type CaseInput, type KernelCase, runCase } from "@slayer/backend-conformance";
+import { type CaseInput, cases, type KernelCase, runCase } from "@slayer/backend-conformance";
 import { createCudaBackend } from "@slayer/backend-cuda";
 import { type Backend, Graph, type OpName, Program, size, Store, type Tensor } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
@@ -131,6 +131,11 @@ describe.skipIf(missing !== undefined)(`attention on Hopper's warpgroups, on the
 
   it("backward likewise", async () => {
     expect(await failures(shapes.map((sizes) => caseOf("attention_backward", sizes)))).toEqual({});
+  });
+
+  it("the cases of every backend in bf16, on whichever kernels take them", async () => {
+    const some = cases.filter(({ op, storage, bench }) => op.startsWith("attention") && storage === "bf16" && !bench);
+    expect(await failures(some)).toEqual({});
   });
 
   it("what follows a sequence does not matter to it, not even NaN: every bit the same", async () => {
