@@ -284,6 +284,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
       if (!all) hide<kKeyTile>(args, work.b, p, seen, key);
 #pragma unroll
       for (int i = 0; i < kKeyTile / 2; i++) p[i] = power_of_two(p[i] * unit - of[i / 2 % 2].lse);
+      settle(p);  // here: the compiler would put some of it behind the next wait
       wait_products<0>();
       settle(ds);
       if (tile == tiles.tiles - 1) query_pipe.release(round);

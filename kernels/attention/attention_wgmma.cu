@@ -166,8 +166,8 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
     if (tiles.tiles == 1) query_pipe.release(round);
     to_weights(0);
     pack_weights<kKeyRows>(weights, scores);
+    if (tiles.tiles > 1) key_pipe.wait_full(n + 1);
     for (int tile = 1; tile < tiles.tiles; tile++) {
-      key_pipe.wait_full(n + 1);
       wait_at(turn(group), (turns & 1) ^ (1 - group));
       turns++;
       begin_products();
@@ -181,6 +181,9 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
       key_pipe.release(n + 1);
       if (tile == tiles.tiles - 1) query_pipe.release(round);
       to_weights(tile);
+      settle(scores);
+      // Awaited here, the next keys keep the compiler from putting exponentials behind the products.
+      if (tile + 1 < tiles.tiles) key_pipe.wait_full(n + 2);
       wait_products<0>();
       settle(sums);
       value_pipe.release(n++);
