@@ -13,6 +13,7 @@ import { AdapterMissingError, createWebgpuBackend } from "@slayer/backend-webgpu
 import { type ModelConfig, parseConfig } from "@slayer/checkpoint";
 import { type Backend, fusedOps, type Plan, type TuningStore } from "@slayer/tensor";
 import { slug } from "../../machine.mjs";
+import { curves } from "./curve.js";
 import { type DevicePeaks, peaksOf } from "./device-peaks.js";
 import { profile } from "./profile.js";
 import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
@@ -22,8 +23,8 @@ import { timeOp } from "./time.js";
 const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N] [--out FOLDER]
 
   --backend NAME  cuda or webgpu (default: cuda)
-  --parts PARTS   of conformance, kernels, step and profile (a step, and what it is made of), with commas between
-                  (default: all but profile)
+  --parts PARTS   of conformance, curve (50 steps of a small model beside the reference executor), kernels, step and profile
+                  (a step, and what it is made of), with commas between (default: all but profile)
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
   --recompute     in the training step, compute blocks again instead of keeping what they hold
@@ -34,7 +35,7 @@ const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N
 const { values: options } = parseArgs({
   options: {
     backend: { type: "string", default: "cuda" },
-    parts: { type: "string", default: "conformance,kernels,step" },
+    parts: { type: "string", default: "conformance,curve,kernels,step" },
     size: { type: "string", default: "large" },
     batch: { type: "string", default: "1" },
     recompute: { type: "boolean", default: false },
@@ -77,6 +78,17 @@ async function main(): Promise<number> {
       const rows = await kernels(backend, large ? LARGE : TINY, peaks);
       failed += rows.filter(({ problem, error }) => problem !== undefined || Number(error ?? 0) > 2 ** -7).length;
       result[part] = rows;
+    } else if (part === "curve") {
+      const found = await curves(backend, geometry(false), [1, 2]);
+      for (const { dtype, apart, allowed, losses, reference } of found) {
+        console.log(
+          `50 steps in ${dtype}: losses ${losses[0]!.toFixed(4)} to ${losses.at(-1)!.toFixed(4)}, the reference's ` +
+            `${reference[0]!.toFixed(4)} to ${reference.at(-1)!.toFixed(4)}, at most ${apart.toExponential(1)} nats apart ` +
+            `(allowed ${allowed})`,
+        );
+        if (!(apart <= allowed)) failed++;
+      }
+      result[part] = found;
     } else if (part === "step" || part === "profile") {
       const { plans, ...found } = await step(backend, large, peaks);
       if (!found.falls) failed++;
@@ -188,23 +200,25 @@ async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undef
     length: large ? 4096 : 32,
     recompute: options.recompute,
     steps: large ? 6 : 3,
+    memoryInUse,
   };
   const found = await trainSteps(backend, stepOptions);
   const mfu = peaks && found.modelFlops / found.secondsPerStep / peaks.bf16;
-  const used = memoryInUse();
   console.log(
     `${config.blocks} blocks, ${stepOptions.trained.length} trained, ${batch} × ${stepOptions.length} tokens, bf16` +
       `${options.recompute ? ", recomputed" : ""}: ${found.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${(found.secondsPerStep * 1e3).toFixed(0)} ms a step, ${(found.modelFlops / 1e12).toFixed(1)} TFLOP by the plan` +
       (mfu === undefined ? "" : `, MFU ${(100 * mfu).toFixed(1)} %`),
   );
-  console.log(`memory planned ${gib(found.plannedBytes)}; the driver shows ${used ?? "nothing"} after the steps`);
+  const used = found.usedBytes === undefined ? "" : `, in use ${gib(found.usedBytes)} by the driver`;
+  console.log(`memory planned ${gib(found.plannedBytes)}${used}`);
   console.log(
     `losses ${found.losses.map((x) => x.toFixed(4)).join(" ")}; norms ${found.norms.map((x) => x.toFixed(3)).join(" ")}`,
   );
   const falls = found.losses.every((x) => Number.isFinite(x)) && found.losses.at(-1)! < found.losses[0]!;
   if (!falls) console.log("FAILED: the loss does not fall");
-  return { ...found, ...stepOptions, config: { ...config }, mfu, falls };
+  const { memoryInUse: _, ...said } = stepOptions;
+  return { ...found, ...said, config: { ...config }, mfu, falls };
 }
 
 async function parts(backend: Backend, plans: readonly Plan[], vocabSize: number) {
@@ -246,12 +260,11 @@ function geometry(large: boolean): ModelConfig {
   );
 }
 
-/** What nvidia-smi says of the device's memory, where there is one. */
-function memoryInUse(): string | undefined {
+/** Bytes of the device's memory that are in use, as nvidia-smi says, where there is one. */
+function memoryInUse(): number | undefined {
   try {
-    return execFileSync("nvidia-smi", ["--query-gpu=memory.used", "--format=csv,noheader"], {
-      encoding: "utf8",
-    }).trim();
+    const query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits"];
+    return Number.parseInt(execFileSync("nvidia-smi", query, { encoding: "utf8" }), 10) * 2 ** 20;
   } catch {
     return undefined;
   }

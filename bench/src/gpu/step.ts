@@ -7,6 +7,7 @@ import {
   clear,
   clipFactor,
   copy,
+  decode,
   differentiate,
   Graph,
   lmHeadLoss,
@@ -30,6 +31,10 @@ export interface StepOptions {
   readonly length: number;
   readonly recompute: boolean;
   readonly steps: number;
+  /** Of weights and activations; bf16 unless given. */
+  readonly dtype?: "bf16" | "f32";
+  /** Bytes of the device's memory that are in use. */
+  readonly memoryInUse?: () => number | undefined;
 }
 
 export interface StepResult {
@@ -37,8 +42,10 @@ export interface StepResult {
   readonly secondsPerStep: number;
   /** FLOPs of one step as MFU counts them, from the plan. */
   readonly modelFlops: number;
-  /** Everything allocated: weights, masters, gradients, moments, intermediates; the workspace of kernels comes on top. */
+  /** Everything allocated: weights, masters, gradients, moments, intermediates, and the workspace of kernels. */
   readonly plannedBytes: number;
+  /** What `memoryInUse` said once all had run, less what it said before anything was allocated. */
+  readonly usedBytes: number | undefined;
   readonly losses: readonly number[];
   readonly norms: readonly number[];
   /** The forward and backward pass, and the update. */
@@ -52,14 +59,15 @@ const gradientOf = (name: string) => `gradient.of.${name}`;
  * moments; AdamW with clipping. The same tokens each step, so that the loss must fall.
  */
 export async function trainSteps(backend: Backend, options: StepOptions): Promise<StepResult> {
-  const { config, trained, batch, length, recompute, steps } = options;
+  const { config, trained, batch, length, recompute, steps, dtype = "bf16", memoryInUse } = options;
+  const before = memoryInUse?.();
   const store = new Store(backend);
   const isTrained = (name: string) => trained.some((l) => name.startsWith(`model.layers.${l}.`));
   const tensors = [...expectedTensors(config)].map(([name, shape]) => ({ name, shape: [...shape] }));
   const trainable = tensors.filter(({ name }) => isTrained(name));
 
   const n = store.addRange(
-    trainable.map((t) => ({ ...t, dtype: "bf16" as const })),
+    trainable.map((t) => ({ ...t, dtype })),
     "working",
   );
   store.add({ name: "master", shape: [n], dtype: "f32" });
@@ -70,14 +78,15 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   for (const name of ["m", "v"]) store.add({ name, shape: [n], dtype: "f32" });
   const random = randomBits(Math.max(...tensors.map(({ shape }) => size(shape))));
   for (const { name, shape } of tensors) {
-    if (!isTrained(name)) store.add({ name, shape, dtype: "bf16" });
+    if (!isTrained(name)) store.add({ name, shape, dtype });
     // Norms are 1, matrices as Llama's are initialised.
     const bits = shape.length === 1 ? new Uint16Array(size(shape)).fill(0x3f80) : random(size(shape));
-    await store.write(name, bits);
+    const bytes = new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength);
+    await store.write(name, dtype === "bf16" ? bits : decode(bytes, "bf16", bits.length));
   }
 
   const micro = new Graph();
-  const { final, head } = forward(micro, config, { batch, length, dtype: "bf16" });
+  const { final, head } = forward(micro, config, { batch, length, dtype });
   const loss = sum(lmHeadLoss(final, head, micro.input("targets", [batch, length], "i32")));
   const parameters = trainable.map(({ name }) => micro.persistent.get(name)!);
   differentiate(loss, parameters, { recompute: () => recompute }).forEach((gradient, i) => {
@@ -85,14 +94,14 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
     if (gradient) accumulate(micro.state(gradientOf(name), shape, "f32"), gradient);
   });
   const program = await Program.compile(micro, { loss }, store);
-  const update = await Program.compile(...recordUpdate(n), store);
-  const masters = await Program.compile(...recordMasters(n), store);
+  const update = await Program.compile(...recordUpdate(n, dtype), store);
+  const masters = await Program.compile(...recordMasters(n, dtype), store);
   await masters.run();
   masters.free();
 
   const tokens = Int32Array.from({ length: batch * length + 1 }, (_, i) => (i * 7919) % config.vocabSize);
   const inputs = {
-    ...forwardInputs(config, tokens.slice(0, -1), { batch, length, dtype: "bf16" }),
+    ...forwardInputs(config, tokens.slice(0, -1), { batch, length, dtype }),
     targets: tokens.slice(1),
   };
   const [losses, norms, times]: [number[], number[], number[]] = [[], [], []];
@@ -107,7 +116,12 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   }
   const secondsPerStep = median(times.slice(1));
   const plans = [program.plan, update.plan];
-  const plannedBytes = store.bytes + plans.reduce((total, plan) => total + plan.arenaBytes + plan.inputBytes, 0);
+  const plannedBytes = plans.reduce(
+    (total, plan) => total + plan.arenaBytes + plan.inputBytes + (backend.workspaceBytes?.(plan) ?? 0),
+    store.bytes,
+  );
+  const after = memoryInUse?.();
+  const usedBytes = before === undefined || after === undefined ? undefined : after - before;
   const modelFlops = planCost(program.plan).modelFlops;
   program.free();
   update.free();
@@ -117,6 +131,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
     secondsPerStep,
     modelFlops,
     plannedBytes,
+    usedBytes,
     losses,
     norms,
     plans,
@@ -124,7 +139,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
 }
 
 /** Clip, AdamW on the masters, round them into the working copies, and clear the gradients. */
-function recordUpdate(n: number): [Graph, Record<string, Tensor>] {
+function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, Tensor>] {
   const graph = new Graph();
   const gradient = graph.state("gradient", [n]);
   const { norm, factor } = clipFactor(sumOfSquares(gradient), graph.input("scale", [1], "f32"), 1);
@@ -140,15 +155,15 @@ function recordUpdate(n: number): [Graph, Record<string, Tensor>] {
     },
     { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
   );
-  copy(graph.state("working", [n], "bf16"), master);
+  copy(graph.state("working", [n], dtype), master);
   clear(gradient);
   return [graph, { norm }];
 }
 
 /** The masters begin as what the working copies hold. */
-function recordMasters(n: number): [Graph, Record<string, Tensor>] {
+function recordMasters(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, Tensor>] {
   const graph = new Graph();
-  copy(graph.state("master", [n]), graph.state("working", [n], "bf16"));
+  copy(graph.state("master", [n]), graph.state("working", [n], dtype));
   return [graph, {}];
 }
 
