@@ -1,10 +1,8 @@
 import { expectedTensors, type ModelConfig } from "@slayer/checkpoint";
 import { forward, forwardInputs } from "@slayer/model";
 import {
-  accumulate,
   adamw,
   type Backend,
-  clear,
   clipFactor,
   copy,
   decode,
@@ -91,7 +89,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   const parameters = trainable.map(({ name }) => micro.persistent.get(name)!);
   differentiate(loss, parameters, { recompute: () => recompute }).forEach((gradient, i) => {
     const { name, shape } = trainable[i]!;
-    if (gradient) accumulate(micro.state(gradientOf(name), shape, "f32"), gradient);
+    if (gradient) copy(micro.state(gradientOf(name), shape, "f32"), gradient);
   });
   const program = await Program.compile(micro, { loss }, store);
   const update = await Program.compile(...recordUpdate(n, dtype), store);
@@ -138,7 +136,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   };
 }
 
-/** Clip, AdamW on the masters, round them into the working copies, and clear the gradients. */
+/** Clip, AdamW on the masters, round them into the working copies. The next gradients take the place of these. */
 function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, Tensor>] {
   const graph = new Graph();
   const gradient = graph.state("gradient", [n]);
@@ -156,7 +154,6 @@ function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, 
     { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
   );
   copy(graph.state("working", [n], dtype), master);
-  clear(gradient);
   return [graph, { norm }];
 }
 

@@ -30,6 +30,8 @@ export interface AdamWOptions {
    * decide. Instead of `working`, with 4 bytes less for each parameter.
    */
   stochastic?: { seed: number };
+  /** Gradients take the place of those before (`accumulateGradients` with `overwrite`): an update need not clear them. */
+  overwrite?: boolean;
 }
 
 /** The tensors kept beside each trainable parameter; each kind lies in flat ranges of its own. */
@@ -142,7 +144,7 @@ export class AdamW {
     return (await this.#programs.norm.read("factor"))[0]!;
   }
 
-  /** One update with the gradients as `norm` scaled and clipped them; they are zero afterwards. `step` counts from 0. */
+  /** One update with the gradients as `norm` scaled and clipped them; they are zero afterwards, unless they are overwritten. `step` counts from 0. */
   async update(step: number, lr: number): Promise<void> {
     const { norm, update } = this.#programs;
     const [beta1, beta2] = this.#options.betas;
@@ -203,7 +205,7 @@ function recordUpdate(
   groups: readonly ParameterGroup[],
   lengths: readonly number[],
   dtype: DType,
-  { betas: [beta1, beta2], eps, working, stochastic }: AdamWOptions,
+  { betas: [beta1, beta2], eps, working, stochastic, overwrite }: AdamWOptions,
 ): Graph {
   const graph = new Graph();
   const factor = graph.input("factor", [1], dtype);
@@ -219,7 +221,7 @@ function recordUpdate(
     const seed = stochastic && { seed: stochastic.seed + i };
     adamw({ parameter, gradient, m, v, factor, step }, { beta1, beta2, eps, weightDecay, ...seed });
     if (working) copy(graph.parameter(`parameter.${name}`, shape, working), parameter);
-    clear(gradient);
+    if (!overwrite) clear(gradient);
   });
   return graph;
 }

@@ -1,3 +1,4 @@
+import { elideCopies } from "./elide-copies.js";
 import { type CanFuse, fuse, hoistAccumulations } from "./fuse.js";
 import type { Graph, Node, Role, Tensor } from "./graph.js";
 import type { Attrs, Cost } from "./op.js";
@@ -55,13 +56,16 @@ export function makePlan(
   for (const t of kept) {
     if (t.role !== "intermediate") throw new Error(`output '${t.name}' is a ${t.role}: read it where it is kept`);
   }
-  const nodes = fuse(hoistAccumulations(liveNodes(graph.nodes, kept)), new Set(kept), canFuse);
-  const arena = placeIntermediates(nodes, kept);
-  const persistentTensors = usedPersistent(nodes);
+  const outside = new Set(kept);
+  const fused = fuse(hoistAccumulations(liveNodes(graph.nodes, kept)), outside, canFuse);
+  const { nodes, into } = elideCopies(fused, outside);
+  const arena = placeIntermediates(nodes, kept, into);
+  const persistentTensors = usedPersistent(fused);
   const index = new Map(persistentTensors.map((t, i) => [t, i]));
   const { places, bytes: inputBytes } = placeInputs([...graph.persistent.values()].filter((t) => t.role === "input"));
 
-  const operand = (t: Tensor): Operand => {
+  const operand = (made: Tensor): Operand => {
+    const t = into.get(made) ?? made;
     const { shape, dtype } = t;
     if (t.role === "intermediate") return { shape, dtype, place: { in: "arena", offset: arena.offset.get(t)! } };
     if (t.role === "input") return { shape, dtype, place: { in: "inputs", offset: places.get(t)! } };
@@ -100,11 +104,12 @@ function liveNodes(nodes: readonly Node[], kept: readonly Tensor[]): Node[] {
   return live.toReversed();
 }
 
-function placeIntermediates(nodes: readonly Node[], kept: readonly Tensor[]) {
+function placeIntermediates(nodes: readonly Node[], kept: readonly Tensor[], elsewhere: ReadonlyMap<Tensor, Tensor>) {
   const first = new Map<Tensor, number>();
   const last = new Map<Tensor, number>();
   nodes.forEach((node, i) => {
     for (const t of node.outputs) {
+      if (elsewhere.has(t)) continue;
       first.set(t, i);
       last.set(t, i);
     }
@@ -152,7 +157,7 @@ export function planMemoryOf(plan: Plan): PlanMemory {
     plan.persistent.filter((t) => t.role === role).reduce((sum, t) => sum + byteLength(t), 0);
   let [alive, most, fullestStep] = [0, 0, -1];
   plan.steps.forEach(({ outputs, frees }, i) => {
-    alive += outputs.reduce((sum, t) => sum + byteLength(t), 0);
+    alive += outputs.reduce((sum, t) => sum + (t.place.in === "arena" ? byteLength(t) : 0), 0);
     if (alive > most) [most, fullestStep] = [alive, i];
     alive -= frees.reduce((sum, [, bytes]) => sum + bytes, 0);
   });

@@ -72,14 +72,14 @@ export async function planRun(
   const { sequences, micro = sequences } = recipe.batch;
   const segments = recipe.packing !== "concatenate";
   const precision = choosePrecision(recipe, model, backend);
-  const plan = (recompute: boolean) =>
-    rehearse(recipe, model, backend, { batch: micro, length: recipe.sequence_length, segments, recompute }, precision);
+  const extents = { batch: micro, length: recipe.sequence_length, segments, alone: micro === sequences };
+  const plan = (recompute: boolean) => rehearse(recipe, model, backend, { ...extents, recompute }, precision);
   const kept = await plan(false);
   const fits = kept.memory.total <= memory && kept.memory.intermediates <= backend.capabilities.maxBufferBytes;
   const recompute = recipe.recompute === "block" || (recipe.recompute === "auto" && !fits);
   const chosen = recompute ? await plan(true) : kept;
   const cost = planCost(chosen.plan);
-  const shape = { batch: micro, length: recipe.sequence_length, segments, recompute };
+  const shape = { ...extents, recompute };
   const microBatches = sequences / micro;
   const tokens = sequences * recipe.sequence_length;
   const rates = await measure?.(shape, precision);

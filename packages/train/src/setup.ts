@@ -26,6 +26,8 @@ export interface StepShape {
   /** Keep attention within documents. */
   segments: boolean;
   recompute: boolean;
+  /** Whether a step has no other micro-batch: its gradients then take the place of the last step's. */
+  alone: boolean;
 }
 
 /** In which types a run computes and stores. */
@@ -49,17 +51,17 @@ export interface Setup {
   readonly precision: Precision;
 }
 
-/** One micro-batch: forward, loss (sum over scored tokens), and gradients of the trainable parameters accumulated. */
+/** One micro-batch: forward, loss (sum over scored tokens), and gradients of the trainable parameters, accumulated unless it is alone. */
 export function recordMicroBatch(
   config: ModelConfig,
   trainable: readonly NamedType[],
-  { batch, length, segments, recompute }: StepShape,
+  { batch, length, segments, recompute, alone }: StepShape,
   types: Pick<ForwardOptions, "dtype" | "weights" | "adapt"> = {},
 ): { graph: Graph; loss: Tensor } {
   const graph = new Graph();
   const { final, head } = forward(graph, config, { batch, length, segments, ...types });
   const loss = sum(lmHeadLoss(final, head, graph.input("targets", [batch, length], "i32")));
-  accumulateGradients(loss, trainable, { recompute: () => recompute });
+  accumulateGradients(loss, trainable, { recompute: () => recompute, overwrite: alone });
   return { graph, loss };
 }
 
@@ -113,7 +115,7 @@ export async function setUp(
     const { trainable } = model;
     const { betas, eps, weight_decay: weightDecay } = recipe.optimizer;
     optimizer = await AdamW.create(store, trainable, {
-      ...{ betas, eps, weightDecay, clip: recipe.clip, groups: groupsOf(recipe, trainable) },
+      ...{ betas, eps, weightDecay, clip: recipe.clip, groups: groupsOf(recipe, trainable), overwrite: shape.alone },
       ...(precision.trained === "bf16" &&
         (precision.masters ? { working: "bf16" } : { stochastic: { seed: recipe.seed } })),
     });

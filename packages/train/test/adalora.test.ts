@@ -70,7 +70,7 @@ describe.each(backends)("AdaLoRA against PEFT on the backend %s", (_, backend) =
         optimizer: { lr: 1e-2 },
       });
       const model = await readGeometry(plan);
-      const shape = { batch, length, segments: false, recompute: true };
+      const shape = { batch, length, segments: false, recompute: true, alone: false };
       const precision = choosePrecision(plan, model, backend as Backend);
       const setup = await setUp(plan, model, backend as Backend, shape, precision);
       const { store, optimizer, program } = setup;
@@ -199,7 +199,7 @@ describe("AdaLoRA in a run", () => {
     const plan = recipe({ adapter: { name: "adalora", rank: 4, target_rank: 2, tfinal: 3, deltaT: 5 } });
     const model = await readGeometry(plan);
     const backend = createReferenceBackend();
-    const shape = { batch: 1, length: 4, segments: false, recompute: false };
+    const shape = { batch: 1, length: 4, segments: false, recompute: false, alone: false };
     const { store, optimizer } = await setUp(plan, model, backend, shape, choosePrecision(plan, model, backend));
     await initialiseAdapter(store, optimizer, plan.adapter!, 1);
     const allocator = (await RankAllocator.of(plan.adapter, optimizer, model.config, 12))!;

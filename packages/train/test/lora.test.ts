@@ -51,7 +51,7 @@ describe("LoRA", () => {
     });
     const geometry = await readGeometry(plan);
     const backend = createReferenceBackend();
-    const shape = { batch, length, segments: false, recompute: true };
+    const shape = { batch, length, segments: false, recompute: true, alone: false };
     const { store, optimizer, program } = await setUp(
       plan,
       geometry,

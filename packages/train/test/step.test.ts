@@ -33,7 +33,7 @@ const config = parseConfig(raw, "config.json");
 const parameters = [...expectedTensors(config)].map(([name, shape]) => ({ name, shape, dtype: "f32" as const }));
 const inBlocks = (...blocks: number[]) =>
   parameters.filter(({ name }) => blocks.some((l) => name.startsWith(`model.layers.${l}.`)));
-const shape = { batch: 2, length: 16, segments: false, recompute: false };
+const shape = { batch: 2, length: 16, segments: false, recompute: false, alone: false };
 
 function planFor(trainable: typeof parameters): Plan {
   const { graph, loss } = recordMicroBatch(config, trainable, shape);
