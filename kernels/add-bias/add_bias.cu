@@ -21,7 +21,15 @@ __device__ __forceinline__ void add_bias(const Pointwise& args) {
 
 template <class T>
 __device__ __forceinline__ void sum_rows(const ColumnSums& args) {
-  sum_chunk(args, [&](int64_t i, int64_t j) { return to_float(static_cast<const T*>(args.x)[i * args.columns + j]); });
+  with_width(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    sum_chunk<N>(args, [&](int64_t i, int64_t j, float (&sums)[N]) {
+      float x[N];
+      load<N>(x, static_cast<const T*>(args.x) + i * args.columns + j);
+#pragma unroll
+      for (int k = 0; k < N; k++) sums[k] += x[k];
+    });
+  });
 }
 
 }  // namespace slayer::cuda

@@ -47,18 +47,31 @@ __device__ __forceinline__ void attention_rows(const Attention& args) {
   if (lane_index() == 0) args.lse[(static_cast<int64_t>(b) * args.H + h) * args.T + i] = most * kLn2 + logf(total);
 }
 
+// A head's row takes as many lanes as it has packs, rounded up to a power of two: a warp does several rows at once.
 template <class T>
 __device__ __forceinline__ void attention_delta(const Attention& args) {
-  const int i = static_cast<int>(blockIdx.x * kRowWarps + warp_index());
-  const int h = static_cast<int>(blockIdx.y);
-  const int b = static_cast<int>(blockIdx.z);
-  if (i >= args.T) return;
-  const T* const dout = head_row<T>(args.dout, b, args.T, i, args.H, h, args.E);
-  const T* const o = head_row<T>(args.o, b, args.T, i, args.H, h, args.E);
-  float sum = 0;
-  for (int e = static_cast<int>(lane_index()); e < args.E; e += kLanes) sum += to_float(dout[e]) * to_float(o[e]);
-  sum = warp_sum(sum);
-  if (lane_index() == 0) args.delta[(static_cast<int64_t>(b) * args.H + h) * args.T + i] = sum;
+  with_width(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    unsigned lanes = 1;
+    while (lanes < kLanes && lanes * N < static_cast<unsigned>(args.E)) lanes *= 2;
+    const int64_t row = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
+    const int64_t rows = static_cast<int64_t>(args.B) * args.T * args.H;
+    float sum = 0;
+    if (row < rows) {
+      for (unsigned e = threadIdx.x % lanes * N; e < static_cast<unsigned>(args.E); e += lanes * N) {
+        float dout[N], o[N];
+        load<N>(dout, static_cast<const T*>(args.dout) + row * args.E + e);
+        load<N>(o, static_cast<const T*>(args.o) + row * args.E + e);
+#pragma unroll
+        for (int k = 0; k < N; k++) sum += dout[k] * o[k];
+      }
+    }
+    for (unsigned mask = lanes / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+    if (row >= rows || threadIdx.x % lanes != 0) return;
+    const int64_t token = row / args.H;
+    const int64_t head = token / args.T * args.H + row % args.H;
+    args.delta[head * args.T + token % args.T] = sum;
+  });
 }
 
 template <class T>

@@ -9,7 +9,6 @@ namespace slayer::cuda {
 constexpr int kMostHead = 256;
 constexpr int kHeadParts = kMostHead / kLanes;
 constexpr int kRowWarps = 4;
-constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 
 // The keys first … last that a query at `position` sees, segments aside.

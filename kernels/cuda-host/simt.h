@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -168,6 +169,9 @@ inline uint32_t ballot(bool predicate) {
   return bits;
 }
 
+inline int count_bits(uint32_t x) { return std::popcount(x); }
+inline unsigned first_bit(uint32_t x) { return static_cast<unsigned>(std::countr_zero(x)); }
+
 // 16 bytes from global to shared memory, past the registers; zeros unless `valid`. Complete only after a wait and a barrier.
 template <class T>
 inline void copy_async(Shared<T> to, const T* from, bool valid) {
@@ -263,5 +267,6 @@ using std::min;
 
 inline float reciprocal(float x) { return 1 / x; }
 inline float power_of_two(float x) { return std::exp2(x); }
+inline float reciprocal(float x) { return 1 / x; }
 
 }  // namespace slayer::cuda

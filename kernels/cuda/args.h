@@ -52,6 +52,7 @@ struct ColumnSums {
   int64_t rows;
   int64_t columns;
   int64_t rows_per_chunk;
+  int32_t wide;
 };
 
 // y[j] = Σ over chunks of partial[chunk, j].
@@ -70,6 +71,7 @@ struct Reduction {
   int64_t n;
   int32_t blocks;
   int32_t squares;
+  int32_t wide;
 };
 
 // x, y [tokens, width]; positions i32 [tokens]; frequencies f32 [half], half of a head's size.
@@ -81,7 +83,9 @@ struct Rope {
   int64_t tokens;
   int32_t width;
   int32_t half;
+  int32_t tokens_per_block;
   float sign;  // −1: the inverse rotation
+  int32_t wide;
 };
 
 // y [positions, columns], table [rows, columns].
@@ -94,6 +98,27 @@ struct Embedding {
   int32_t rows;
   int32_t step;
   Fault* fault;
+  int32_t wide;
+};
+
+// A position, and the row of the table that its id asks for.
+struct RowOfPosition {
+  int32_t row;
+  int32_t position;
+};
+
+// dtable [rows, columns] from dy [positions, columns]. The positions are sorted into buckets of neighbouring rows: those of bucket b
+// are sorted[starts[b]] … before sorted[starts[b + 1]].
+struct EmbeddingBackward {
+  const void* dy;
+  const int32_t* ids;
+  float* dtable;
+  RowOfPosition* sorted;  // [positions]
+  int32_t* starts;        // [buckets + 1]
+  int64_t columns;
+  int32_t positions;
+  int32_t rows;
+  int32_t wide;  // 4 columns at a time
 };
 
 // y [rows, columns], codes [rows, words], scales [rows, groups]; n words in all.
@@ -117,6 +142,7 @@ struct Adamw {
   int64_t n;
   float beta1, beta2, rest1, rest2, eps, decay;  // rest = 1 − β
   uint32_t seed;  // of stochastic rounding
+  int32_t wide;
 };
 
 struct Clip {
@@ -190,6 +216,7 @@ struct Attention {
   int32_t B, T, S, H, K, E;
   int32_t window;  // 0: no bound
   float scale;
+  int32_t wide;  // of attention_delta
   int32_t step;
   Fault* fault;
 };
@@ -213,6 +240,7 @@ struct Logits {
   void* g;                 // [rows, V]
   int32_t V;
   int32_t first;  // row of the batch where the panel begins, for messages
+  int32_t wide;
   int32_t step;
   Fault* fault;
 };

@@ -12,6 +12,7 @@
 namespace slayer::cuda {
 
 constexpr unsigned kLanes = 32;
+constexpr float kLog2e = 1.4426950408889634f;
 
 __device__ __forceinline__ unsigned lane_index() { return threadIdx.x % kLanes; }
 __device__ __forceinline__ unsigned warp_index() { return threadIdx.x / kLanes; }
@@ -64,10 +65,10 @@ struct Width {
   static constexpr int value = N;
 };
 
-// body(Width<8>) where operands may be moved 8 elements at a time, body(Width<1>) elsewhere.
-template <class F>
+// body(Width<N>) where operands may be moved N elements at a time, body(Width<1>) elsewhere.
+template <int N = 8, class F>
 __device__ __forceinline__ void with_width(int wide, F body) {
-  if (wide) body(Width<8>{});
+  if (wide) body(Width<N>{});
   else body(Width<1>{});
 }
 

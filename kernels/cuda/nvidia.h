@@ -67,6 +67,17 @@ template <class T, int N>
 __device__ __forceinline__ void store_pack(T* p, const Pack<T, N>& pack) {
   *reinterpret_cast<Pack<T, N>*>(p) = pack;
 }
+// Lets the compiler think that the pack may have changed, so that it keeps this and nothing that it has computed from it.
+template <class T, int N>
+__device__ __forceinline__ void keep_packed(Pack<T, N>& pack) {
+  if constexpr (sizeof pack % 4 == 0) {
+    uint32_t words[sizeof pack / 4];
+    memcpy(words, &pack, sizeof pack);
+#pragma unroll
+    for (uint32_t& word : words) asm volatile("" : "+r"(word));
+    memcpy(&pack, words, sizeof pack);
+  }
+}
 // Four floats of shared memory, 16-byte aligned.
 __device__ __forceinline__ Pack<float, 4> load_four(Shared<float> p) { return load_pack<float, 4>(p); }
 
@@ -81,6 +92,10 @@ __device__ __forceinline__ T shuffle_xor(T value, unsigned mask) {
 }
 // Bit i: whether lane i says so.
 __device__ __forceinline__ uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
+
+__device__ __forceinline__ int count_bits(uint32_t x) { return __popc(x); }
+// Number of the lowest bit of x that is set; x is not 0.
+__device__ __forceinline__ unsigned first_bit(uint32_t x) { return static_cast<unsigned>(__ffs(static_cast<int>(x)) - 1); }
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
@@ -138,6 +153,12 @@ __device__ __forceinline__ float reciprocal(float x) {
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// 1/x to within one unit in the last place.
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 

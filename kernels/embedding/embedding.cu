@@ -1,11 +1,20 @@
 // embedding: y [N, D] = table [rows, D] at ids i32 [N]; y of type T, table of type W. A warp per position.
-// embedding_backward: dtable [rows, D] f32, row v = Σ of dy [N, D] (type T) over the positions whose id is v. A block per row of the
-// table: each warp looks through all ids, 32 at a time, and adds where they match, in order: no atomics, the same sum each time. Reads rows·N ids, from L2; every row is written, zeros where an id never occurs.
+// embedding_buckets, embedding_backward: dtable [rows, D] f32, row v = Σ of dy [N, D] (type T) over the positions whose id is v, in
+// order, zeros where there is none; no atomics, the same sum each time. First a block per bucket of kBucketRows rows looks through all
+// ids for its own, which it lists in order of their positions. Then a warp per row and kRowColumns columns looks through its bucket's.
 #include "../cuda/device.h"
 
 namespace slayer::cuda {
 
-template <class T, class W>
+template <int N, class T, class W>
+__device__ __forceinline__ void store_as(T* p, const Pack<W, N>& pack) {
+  float x[N];
+#pragma unroll
+  for (int i = 0; i < N; i++) x[i] = to_float(pack.v[i]);
+  store<N>(p, x);
+}
+
+template <class T, class W, int Loads = 4>
 __device__ __forceinline__ void embedding(const Embedding& args) {
   const int64_t position = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kLanes) + warp_index();
   if (position >= args.positions) return;
@@ -16,37 +25,109 @@ __device__ __forceinline__ void embedding(const Embedding& args) {
   }
   const W* const from = static_cast<const W*>(args.table) + id * args.columns;
   T* const to = static_cast<T*>(args.y) + position * args.columns;
-  for (int64_t j = lane_index(); j < args.columns; j += kLanes) to[j] = from_float<T>(to_float(from[j]));
+  with_width(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    for (int64_t j = lane_index() * N; j < args.columns; j += Loads * kLanes * N) {
+      Pack<W, N> x[Loads];
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+        if (j + l * kLanes * N < args.columns) x[l] = load_pack<W, N>(from + j + l * kLanes * N);
+      }
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+        if (j + l * kLanes * N < args.columns) store_as<N>(to + j + l * kLanes * N, x[l]);
+      }
+    }
+  });
 }
 
-constexpr int kBatch = 32;  // columns that a thread sums in one pass over the ids, a block's width apart
+constexpr int kBucketRows = 64;
+constexpr int kBucketThreads = 256;
+constexpr int kBucketWarps = kBucketThreads / static_cast<int>(kLanes);
 
-template <class T>
-__device__ __forceinline__ void embedding_backward(const Embedding& args) {
+// f(position, id) for a warp's share of the ids, 32 at a time by its lanes; id −1 beyond the end.
+template <class F>
+__device__ __forceinline__ void for_ids(const EmbeddingBackward& args, F f) {
+  const int share = (args.positions + kBucketThreads - 1) / kBucketThreads * static_cast<int>(kLanes);
+  const int first = static_cast<int>(warp_index()) * share;
+#pragma unroll 8
+  for (int i = 0; i < share; i += kLanes) {
+    const int position = first + i + static_cast<int>(lane_index());
+    f(position, position < args.positions ? args.ids[position] : -1);
+  }
+}
+
+__device__ __forceinline__ void sort_into_buckets(const EmbeddingBackward& args) {
+  const int low = static_cast<int>(blockIdx.x) * kBucketRows;
+  const int high = min(low + kBucketRows, args.rows);
+  int below = 0;  // ids of earlier buckets, of the lane
+  int own = 0;    // of the bucket, of the warp
+  for_ids(args, [&](int, int id) {
+    below += id >= 0 && id < low;
+    own += count_bits(ballot(id >= low && id < high));
+  });
+  const Shared<int> counts = shared<int>(0);
+  counts[threadIdx.x] = below;
+  if (lane_index() == 0) counts[kBucketThreads + warp_index()] = own;
+  __syncthreads();
+  int start = 0;
+  for (int i = static_cast<int>(lane_index()); i < kBucketThreads; i += kLanes) start += counts[i];
+  for (unsigned mask = kLanes / 2; mask > 0; mask /= 2) start += shuffle_xor(start, mask);
+  int at = start;
+  int end = start;
+  for (int warp = 0; warp < kBucketWarps; warp++) {
+    if (warp < static_cast<int>(warp_index())) at += counts[kBucketThreads + warp];
+    end += counts[kBucketThreads + warp];
+  }
+  if (threadIdx.x == 0) {
+    args.starts[blockIdx.x] = start;
+    args.starts[blockIdx.x + 1] = end;  // as the next block says too
+  }
+  for_ids(args, [&](int position, int id) {
+    const bool mine = id >= low && id < high;
+    const uint32_t all = ballot(mine);
+    if (mine) args.sorted[at + count_bits(all & ((1u << lane_index()) - 1))] = {id, position};
+    at += count_bits(all);
+  });
+}
+
+constexpr int kRowPacks = 4;  // of a lane
+
+template <class T, int Packs = kRowPacks, int Wide = 4>
+__device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args) {
   const int row = static_cast<int>(blockIdx.x);
-  const int64_t D = args.columns;
-  const int64_t width = blockDim.x;
-  for (int64_t first = 0; first < D; first += kBatch * width) {
-    float sums[kBatch] = {};
-    for (int64_t n = 0; n < args.positions; n += kLanes) {
-      const int64_t mine = n + lane_index();
-      uint32_t matches = ballot(mine < args.positions && args.ids[mine] == row);
-      for (unsigned k = 0; matches != 0; k++, matches >>= 1) {
-        if ((matches & 1) == 0) continue;
-        const T* const from = static_cast<const T*>(args.table) + (n + k) * D;
+  const int first = args.starts[row / kBucketRows];
+  const int last = args.starts[row / kBucketRows + 1];
+  with_width<Wide>(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    constexpr int kStep = static_cast<int>(kLanes) * N;
+    const int64_t warps = blockDim.x / kLanes;
+    const int64_t j = (blockIdx.y * warps + warp_index()) * kStep * Packs + lane_index() * N;
+    float sums[Packs][N] = {};
+    for (int i = first; i < last; i += kLanes) {
+      const int mine = i + static_cast<int>(lane_index());
+      const RowOfPosition entry = mine < last ? args.sorted[mine] : RowOfPosition{-1, 0};
+      for (uint32_t matches = ballot(entry.row == row); matches != 0; matches &= matches - 1) {
+        const int64_t position = shuffle(entry.position, first_bit(matches));
+        const T* const from = static_cast<const T*>(args.dy) + position * args.columns;
+        float x[Packs][N] = {};
 #pragma unroll
-        for (int i = 0; i < kBatch; i++) {
-          const int64_t j = first + i * width + threadIdx.x;
-          if (j < D) sums[i] += to_float(from[j]);
+        for (int p = 0; p < Packs; p++) {
+          if (j + p * kStep < args.columns) load<N>(x[p], from + j + p * kStep);
+        }
+#pragma unroll
+        for (int p = 0; p < Packs; p++) {
+#pragma unroll
+          for (int k = 0; k < N; k++) sums[p][k] += x[p][k];
         }
       }
     }
+    float* const to = args.dtable + row * args.columns;
 #pragma unroll
-    for (int i = 0; i < kBatch; i++) {
-      const int64_t j = first + i * width + threadIdx.x;
-      if (j < D) static_cast<float*>(args.y)[row * D + j] = sums[i];
+    for (int p = 0; p < Packs; p++) {
+      if (j + p * kStep < args.columns) store<N>(to + j + p * kStep, sums[p]);
     }
-  }
+  });
 }
 
 }  // namespace slayer::cuda
@@ -57,5 +138,6 @@ SLAYER_KERNEL(embedding_f32_f32, Embedding, 128) { embedding<float, float>(args)
 SLAYER_KERNEL(embedding_f32_bf16, Embedding, 128) { embedding<float, bf16>(args); }
 SLAYER_KERNEL(embedding_bf16_f32, Embedding, 128) { embedding<bf16, float>(args); }
 SLAYER_KERNEL(embedding_bf16_bf16, Embedding, 128) { embedding<bf16, bf16>(args); }
-SLAYER_KERNEL(embedding_backward_f32, Embedding, 128) { embedding_backward<float>(args); }
-SLAYER_KERNEL(embedding_backward_bf16, Embedding, 128) { embedding_backward<bf16>(args); }
+SLAYER_KERNEL(embedding_buckets, EmbeddingBackward, 256) { sort_into_buckets(args); }
+SLAYER_KERNEL(embedding_backward_f32, EmbeddingBackward, 256) { embedding_backward<float>(args); }
+SLAYER_KERNEL(embedding_backward_bf16, EmbeddingBackward, 256) { embedding_backward<bf16>(args); }

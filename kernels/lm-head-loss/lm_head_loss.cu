@@ -10,21 +10,45 @@ namespace slayer::cuda {
 
 constexpr int kIgnoreTarget = -100;
 
+template <int Loads = 2>
 __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const float* const logits = args.logits + static_cast<int64_t>(row) * args.V;
   // One pass over the row: the sum so far is of exp(logit − mine), and shrinks when a larger logit comes.
   float mine = -INFINITY;
   float sum = 0;
-  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) {
-    const float x = logits[v];
-    if (x > mine) {
-      sum = sum * expf(mine - x) + 1;
-      mine = x;
-    } else {
-      sum += x == -INFINITY ? 0.0f : expf(x - mine);
+  with_width<4>(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    const int step = static_cast<int>(blockDim.x) * N;
+    for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += Loads * step) {
+      float x[Loads][N];
+      float most = mine;
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+        if (v + l * step < args.V) {
+          load<N>(x[l], logits + v + l * step);
+        } else {
+#pragma unroll
+          for (int k = 0; k < N; k++) x[l][k] = -INFINITY;
+        }
+      }
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+#pragma unroll
+        for (int k = 0; k < N; k++) most = fmaxf(most, x[l][k]);
+      }
+      if (most > mine) {
+        sum *= power_of_two((mine - most) * kLog2e);
+        mine = most;
+      }
+      const float shift = mine == -INFINITY ? 0.0f : mine;
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+#pragma unroll
+        for (int k = 0; k < N; k++) sum += power_of_two((x[l][k] - shift) * kLog2e);
+      }
     }
-  }
+  });
   const float most = block_max(mine);
   sum = block_sum(mine == -INFINITY ? 0.0f : sum * expf(mine - most), 128);
   if (threadIdx.x > 0) return;
@@ -36,17 +60,26 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   args.nll[row] = known ? lse - logits[target] : 0.0f;
 }
 
-template <class T>
+template <class T, int Wide = 8>
 __device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int64_t at = static_cast<int64_t>(row) * args.V;
   const int target = args.targets[row];
   const float scale = target == kIgnoreTarget ? 0.0f : args.dnll[row];
   const float lse = args.lse[row];
-  for (int v = static_cast<int>(threadIdx.x); v < args.V; v += static_cast<int>(blockDim.x)) {
-    const float p = expf(args.logits[at + v] - lse);
-    static_cast<T*>(args.g)[at + v] = from_float<T>(scale * (v == target ? p - 1 : p));
-  }
+  with_width<Wide>(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += static_cast<int>(blockDim.x) * N) {
+      float x[N];
+      load<N>(x, args.logits + at + v);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        const float p = expf(x[k] - lse);
+        x[k] = scale * (v + k == target ? p - 1 : p);
+      }
+      store<N>(static_cast<T*>(args.g) + at + v, x);
+    }
+  });
 }
 
 }  // namespace slayer::cuda

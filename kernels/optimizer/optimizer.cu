@@ -16,38 +16,63 @@ __device__ __forceinline__ void clip_factor(const Clip& args) {
   *args.factor = scale * (args.most == 0 || ratio > 1 ? 1 : ratio);
 }
 
-template <class G>
+template <class G, int Wide = 4>
 __device__ __forceinline__ void adamw(const Adamw& args) {
   const float factor = *args.factor;
   const float lr = args.step[0];
   const float inverse_c1 = 1 / args.step[1];
   const float inverse_c2 = 1 / args.step[2];
-  float* const p = static_cast<float*>(args.p);
-  for_each<1>(args.n, [&](int64_t i) {
-    const float g = factor * to_float(static_cast<const G*>(args.g)[i]);
-    const float m = args.beta1 * args.m[i] + args.rest1 * g;
-    const float v = args.beta2 * args.v[i] + args.rest2 * g * g;
-    args.m[i] = m;
-    args.v[i] = v;
-    p[i] -= lr * (args.decay * p[i] + m * inverse_c1 / (sqrtf(v * inverse_c2) + args.eps));
+  with_width<Wide>(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    for_each<N>(args.n, [&](int64_t i) {
+      float p[N], g[N], m[N], v[N];
+      load<N>(g, static_cast<const G*>(args.g) + i);
+      load<N>(m, args.m + i);
+      load<N>(v, args.v + i);
+      load<N>(p, static_cast<const float*>(args.p) + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        g[k] *= factor;
+        m[k] = args.beta1 * m[k] + args.rest1 * g[k];
+        v[k] = args.beta2 * v[k] + args.rest2 * g[k] * g[k];
+        p[k] -= lr * (args.decay * p[k] + m[k] * inverse_c1 / (sqrtf(v[k] * inverse_c2) + args.eps));
+      }
+      store<N>(args.m + i, m);
+      store<N>(args.v + i, v);
+      store<N>(static_cast<float*>(args.p) + i, p);
+    });
   });
 }
 
+template <int Wide = 4>
 __device__ __forceinline__ void update_stochastically(const Adamw& args) {
   const float factor = *args.factor;
   const float lr = args.step[0];
+  const float c1 = args.step[1];
+  const float c2 = args.step[2];
   const uint32_t key = stochastic_key(args.seed, static_cast<uint32_t>(args.step[3]));
-  bf16* const p = static_cast<bf16*>(args.p);
-  for_each<1>(args.n, [&](int64_t i) {
-    const float g = exact_mul(factor, static_cast<const float*>(args.g)[i]);
-    const float m = exact_add(exact_mul(args.beta1, args.m[i]), exact_mul(args.rest1, g));
-    const float v = exact_add(exact_mul(args.beta2, args.v[i]), exact_mul(exact_mul(args.rest2, g), g));
-    args.m[i] = m;
-    args.v[i] = v;
-    const float x = to_float(p[i]);
-    const float scaled = exact_div(exact_div(m, args.step[1]), exact_add(exact_sqrt(exact_div(v, args.step[2])), args.eps));
-    const float update = exact_mul(lr, exact_add(exact_mul(args.decay, x), scaled));
-    p[i] = round_stochastically(exact_add(x, -update), key, i);
+  with_width<Wide>(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    for_each<N>(args.n, [&](int64_t i) {
+      float x[N], g[N], m[N], v[N];
+      load<N>(g, static_cast<const float*>(args.g) + i);
+      load<N>(m, args.m + i);
+      load<N>(v, args.v + i);
+      load<N>(x, static_cast<const bf16*>(args.p) + i);
+      Pack<bf16, N> p;
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        g[k] = exact_mul(factor, g[k]);
+        m[k] = exact_add(exact_mul(args.beta1, m[k]), exact_mul(args.rest1, g[k]));
+        v[k] = exact_add(exact_mul(args.beta2, v[k]), exact_mul(exact_mul(args.rest2, g[k]), g[k]));
+        const float scaled = exact_div(exact_div(m[k], c1), exact_add(exact_sqrt(exact_div(v[k], c2)), args.eps));
+        const float update = exact_mul(lr, exact_add(exact_mul(args.decay, x[k]), scaled));
+        p.v[k] = round_stochastically(exact_add(x[k], -update), key, i + k);
+      }
+      store<N>(args.m + i, m);
+      store<N>(args.v + i, v);
+      store_pack<bf16, N>(static_cast<bf16*>(args.p) + i, p);
+    });
   });
 }
 

@@ -7,36 +7,49 @@ namespace slayer::cuda {
 
 constexpr int kReductionThreads = 256;
 
-template <class T>
-__device__ __forceinline__ void reduce(const Reduction& args) {
-  const T* const x = static_cast<const T*>(args.x);
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  double total = 0;
-  int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  while (i < args.n) {
-    float sum = 0;  // of a few terms, so that f64 is rare
-#pragma unroll 4
-    for (int k = 0; k < 16 && i < args.n; k++, i += stride) {
-      const float v = to_float(x[i]);
-      sum += args.squares ? v * v : v;
-    }
-    total += sum;
-  }
+// The sum over the block's threads, in thread 0.
+__device__ __forceinline__ double add_threads(double x) {
   const Shared<double> sums = shared<double>(0);
-  sums[threadIdx.x] = total;
+  sums[threadIdx.x] = x;
   for (unsigned half = kReductionThreads / 2; half > 0; half /= 2) {
     __syncthreads();
     if (threadIdx.x < half) sums[threadIdx.x] = sums[threadIdx.x] + sums[threadIdx.x + half];
   }
-  if (threadIdx.x == 0) args.partial[blockIdx.x] = sums[0];
+  return sums[threadIdx.x];
+}
+
+template <class T, int Loads = 4>
+__device__ __forceinline__ void reduce(const Reduction& args) {
+  double total = 0;
+  with_width(args.wide, [&](auto width) {
+    constexpr int N = decltype(width)::value;
+    const T* const x = static_cast<const T*>(args.x);
+    const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x * N;
+    for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < args.n; i += Loads * stride) {
+      float v[Loads][N] = {};
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+        if (i + l * stride < args.n) load<N>(v[l], x + i + l * stride);
+      }
+      float sum = 0;  // of a few terms, so that f64 is rare
+#pragma unroll
+      for (int l = 0; l < Loads; l++) {
+#pragma unroll
+        for (int k = 0; k < N; k++) sum += args.squares ? v[l][k] * v[l][k] : v[l][k];
+      }
+      total += sum;
+    }
+  });
+  total = add_threads(total);
+  if (threadIdx.x == 0) args.partial[blockIdx.x] = total;
 }
 
 template <class T>
 __device__ __forceinline__ void reduce_blocks(const Reduction& args) {
-  if (threadIdx.x > 0) return;
   double total = 0;
-  for (int b = 0; b < args.blocks; b++) total += args.partial[b];
-  static_cast<T*>(args.y)[0] = from_float<T>(static_cast<float>(total));
+  for (int b = static_cast<int>(threadIdx.x); b < args.blocks; b += kReductionThreads) total += args.partial[b];
+  total = add_threads(total);
+  if (threadIdx.x == 0) static_cast<T*>(args.y)[0] = from_float<T>(static_cast<float>(total));
 }
 
 template <class T>
@@ -57,7 +70,7 @@ using namespace slayer::cuda;
 
 SLAYER_KERNEL(reduce_f32, Reduction, 256) { reduce<float>(args); }
 SLAYER_KERNEL(reduce_bf16, Reduction, 256) { reduce<bf16>(args); }
-SLAYER_KERNEL(reduce_blocks_f32, Reduction, 32) { reduce_blocks<float>(args); }
-SLAYER_KERNEL(reduce_blocks_bf16, Reduction, 32) { reduce_blocks<bf16>(args); }
+SLAYER_KERNEL(reduce_blocks_f32, Reduction, 256) { reduce_blocks<float>(args); }
+SLAYER_KERNEL(reduce_blocks_bf16, Reduction, 256) { reduce_blocks<bf16>(args); }
 SLAYER_KERNEL(fill_f32, Pointwise, 256) { fill<float>(args); }
 SLAYER_KERNEL(fill_bf16, Pointwise, 256) { fill<bf16>(args); }

@@ -4,7 +4,7 @@
 namespace slayer::cuda {
 
 // 0 and 1, not NaN, where exp overflows or vanishes.
-__device__ __forceinline__ float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+__device__ __forceinline__ float sigmoid(float x) { return reciprocal(1 + expf(-x)); }
 
 template <class T>
 __device__ __forceinline__ void swiglu(const Pointwise& args) {
