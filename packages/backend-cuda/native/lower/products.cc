@@ -199,6 +199,7 @@ void lower_lm_head_loss(const Call& call, Lowering& lowering) {
     args.lse = call.out[1].as<float>() + first;
     args.V = static_cast<int32_t>(w.rows());
     args.first = static_cast<int32_t>(first);
+    args.wide = w.rows() % 8 == 0;
     args.step = lowering.step();
     args.fault = lowering.fault();
     lowering.launch("lm_head_loss_rows_f32", {static_cast<uint32_t>(rows)}, {kThreads}, args, 256);
@@ -224,6 +225,7 @@ void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
     args.dnll = dnll.as<float>() + first;
     args.g = gradient;
     args.V = static_cast<int32_t>(V);
+    args.wide = V % 8 == 0;
     lowering.launch(kernel_for("lm_head_loss_gradient", {h.dtype}), {static_cast<uint32_t>(rows)}, {kThreads}, args);
     const auto g = [&](bool transposed) { return Matrix{gradient, h.dtype, rows, V, transposed}; };
     if (dh != nullptr) {

@@ -30,14 +30,16 @@ constexpr size_t kSumBytes = 256;  // of block_sum and block_max
 // Columns of x summed over the rows into y: chunks of rows first, then the chunks.
 void sum_columns(Lowering& lowering, const std::string& kernel, ColumnSums args, const Operand& y) {
   require(is_float(y), "it is computed in f32 and bf16 only");
-  const int64_t blocks = tiles(args.columns, kThreads);
-  const int64_t chunks = std::clamp<int64_t>(1024 / blocks, 1, tiles(args.rows, 32));
+  const auto blocks = [&](int64_t each) { return tiles(args.columns, 32 * each); };  // each: columns of a thread, see column_sums.h
+  const auto shared = [](size_t each) { return each * kThreads * sizeof(float); };
+  const int each = args.wide ? 8 : 1;
+  const int64_t chunks = std::clamp<int64_t>(1024 / blocks(each), 1, tiles(args.rows, 32));
   args.rows_per_chunk = tiles(args.rows, chunks);
   const int64_t used = tiles(args.rows, args.rows_per_chunk);
   args.partial = lowering.workspace<float>(used * args.columns);
-  lowering.launch(kernel, {grid_of(blocks), static_cast<uint32_t>(used)}, {kThreads}, args);
+  lowering.launch(kernel, {grid_of(blocks(each)), static_cast<uint32_t>(used)}, {kThreads}, args, shared(each));
   const ColumnTotals totals{args.partial, y.data, args.columns, static_cast<int32_t>(used)};
-  lowering.launch(kernel_for("add_chunks", {y.dtype}), {grid_of(blocks)}, {kThreads}, totals);
+  lowering.launch(kernel_for("add_chunks", {y.dtype}), {grid_of(blocks(1))}, {kThreads}, totals, shared(1));
 }
 
 void reduce(const Call& call, Lowering& lowering, bool squares) {
@@ -45,9 +47,10 @@ void reduce(const Call& call, Lowering& lowering, bool squares) {
   const Operand& y = call.out[0];
   require(is_float(x) && is_float(y), "it is computed in f32 and bf16 only");
   const auto blocks = static_cast<int32_t>(std::clamp<int64_t>(tiles(x.size(), 16 * kThreads), 1, 1024));
-  const Reduction args{x.data, lowering.workspace<double>(blocks), y.data, x.size(), blocks, squares};
-  lowering.launch(kernel_for("reduce", {x.dtype}), {static_cast<uint32_t>(blocks)}, {kThreads}, args, kThreads * sizeof(double));
-  lowering.launch(kernel_for("reduce_blocks", {y.dtype}), {1}, {32}, args);
+  const Reduction args{x.data, lowering.workspace<double>(blocks), y.data, x.size(), blocks, squares, wide(x.size(), {&x})};
+  const size_t shared = kThreads * sizeof(double);
+  lowering.launch(kernel_for("reduce", {x.dtype}), {static_cast<uint32_t>(blocks)}, {kThreads}, args, shared);
+  lowering.launch(kernel_for("reduce_blocks", {y.dtype}), {1}, {kThreads}, args, shared);
 }
 
 }  // namespace
@@ -91,6 +94,7 @@ void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
   args.r = r.as<float>();
   args.rows = x.rows();
   args.columns = x.columns();
+  args.wide = wide(args.columns, {&dy, &x});
   sum_columns(lowering, kernel_for("rmsnorm_backward_weight", {x.dtype}), args, call.out[0]);
 }
 
@@ -100,6 +104,7 @@ void lower_sum_rows(const Call& call, Lowering& lowering) {
   args.x = x.data;
   args.rows = x.rows();
   args.columns = x.columns();
+  args.wide = wide(args.columns, {&x});
   require(is_float(x), "it is computed in f32 and bf16 only");
   sum_columns(lowering, kernel_for("sum_rows", {x.dtype}), args, call.out[0]);
 }
@@ -120,7 +125,13 @@ void lower_rope(const Call& call, Lowering& lowering) {
   args.width = static_cast<int32_t>(x.columns());
   args.half = static_cast<int32_t>(frequencies.size());
   args.sign = call.attr("inverse") != 0 ? -1.0f : 1.0f;
-  lowering.launch(kernel_for("rope", {x.dtype}), blocks_for(args.tokens * args.half), {kThreads}, args);
+  args.wide = wide(args.half, {&x, &call.out[0]});
+  // Tokens enough that each thread computes an angle.
+  args.tokens_per_block = std::max(1, static_cast<int32_t>(kThreads) / args.half);
+  const size_t angles = static_cast<size_t>(args.tokens_per_block) * static_cast<size_t>(args.half);
+  require(2 * sizeof(float) * angles <= 48 << 10, "heads are wider than 12288");
+  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(args.tokens, args.tokens_per_block))}, {kThreads}, args,
+                  2 * sizeof(float) * angles);
 }
 
 void lower_dequantize(const Call& call, Lowering& lowering) {
@@ -150,20 +161,31 @@ void lower_embedding(const Call& call, Lowering& lowering) {
   args.rows = static_cast<int32_t>(table.rows());
   args.step = lowering.step();
   args.fault = lowering.fault();
+  args.wide = wide(args.columns, {&table, &call.out[0]});
   lowering.launch(kernel_for("embedding", {call.out[0].dtype, table.dtype}), {grid_of(tiles(args.positions, 4))}, {128}, args);
 }
 
 void lower_embedding_backward(const Call& call, Lowering& lowering) {
   const auto& [dy, ids] = std::tie(call.in[0], call.in[1]);
   require(call.out[0].dtype == DType::f32, "a table's gradient is f32 only");
-  Embedding args{};
-  args.table = dy.data;
+  require(ids.size() < (int64_t{1} << 31) - kThreads, "it has more positions than a warp counts");
+  EmbeddingBackward args{};
+  args.dy = dy.data;
   args.ids = ids.as<int32_t>();
-  args.y = call.out[0].data;
-  args.positions = ids.size();
+  args.dtable = call.out[0].as<float>();
   args.columns = dy.columns();
+  args.positions = static_cast<int32_t>(ids.size());
   args.rows = static_cast<int32_t>(call.out[0].rows());
-  lowering.launch(kernel_for("embedding_backward", {dy.dtype}), {grid_of(args.rows)}, {args.columns > 64 ? 128u : 32u}, args);
+  args.wide = wide(args.columns, {&dy, &call.out[0]});
+  // Of a bucket, and of a block in its row; see embedding.cu.
+  constexpr int64_t kBucketRows = 64;
+  const int64_t columns = 4 * kThreads * (args.wide ? 4 : 1);
+  const int64_t buckets = tiles(args.rows, kBucketRows);
+  args.sorted = lowering.workspace<RowOfPosition>(args.positions);
+  args.starts = lowering.workspace<int32_t>(buckets + 1);
+  lowering.launch("embedding_buckets", {grid_of(buckets)}, {kThreads}, args, (kThreads + kThreads / 32) * sizeof(int32_t));
+  lowering.launch(kernel_for("embedding_backward", {dy.dtype}), {grid_of(args.rows), static_cast<uint32_t>(tiles(args.columns, columns))},
+                  {kThreads}, args);
 }
 
 void lower_clip_factor(const Call& call, Lowering& lowering) {
@@ -193,6 +215,7 @@ void lower_adamw(const Call& call, Lowering& lowering) {
   args.eps = static_cast<float>(call.attr("eps"));
   args.decay = static_cast<float>(call.attr("weightDecay"));
   args.seed = static_cast<uint32_t>(call.attr("seed"));
+  args.wide = wide(args.n, {&call.in[0], &call.in[1], &call.in[2], &call.in[3]});
   lowering.launch(stochastic ? "adamw_stochastic" : kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, 4), {kThreads}, args);
 }
 
