@@ -6,7 +6,7 @@ namespace slayer::cuda {
 
 template <class T, class W>
 __device__ __forceinline__ void add_bias(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float x[N], b[N];
@@ -21,7 +21,7 @@ __device__ __forceinline__ void add_bias(const Pointwise& args) {
 
 template <class T>
 __device__ __forceinline__ void sum_rows(const ColumnSums& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     sum_chunk<N>(args, [&](int64_t i, int64_t j, float (&sums)[N]) {
       float x[N];

@@ -5,7 +5,7 @@ namespace slayer::cuda {
 
 template <class T>
 __device__ __forceinline__ void add(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float a[N], b[N];

@@ -11,6 +11,8 @@
 
 namespace slayer::cuda {
 
+constexpr int kDeltaTokens = 8;
+
 template <class T>
 __device__ __forceinline__ void attention_rows(const Attention& args) {
   const int i = static_cast<int>(blockIdx.x * kRowWarps + warp_index());
@@ -47,30 +49,49 @@ __device__ __forceinline__ void attention_rows(const Attention& args) {
   if (lane_index() == 0) args.lse[(static_cast<int64_t>(b) * args.H + h) * args.T + i] = most * kLn2 + logf(total);
 }
 
-// A head's row takes as many lanes as it has packs, rounded up to a power of two: a warp does several rows at once.
-template <class T>
+// A head's row takes as many lanes as it has packs, rounded up to a power of two: a warp does several heads at once, of 8 tokens one after
+// the other, so that what it writes fills whole sectors of 32 bytes.
+template <class T, int Tokens = kDeltaTokens>
 __device__ __forceinline__ void attention_delta(const Attention& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    unsigned lanes = 1;
-    while (lanes < kLanes && lanes * N < static_cast<unsigned>(args.E)) lanes *= 2;
-    const int64_t row = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
-    const int64_t rows = static_cast<int64_t>(args.B) * args.T * args.H;
-    float sum = 0;
-    if (row < rows) {
-      for (unsigned e = threadIdx.x % lanes * N; e < static_cast<unsigned>(args.E); e += lanes * N) {
-        float dout[N], o[N];
-        load<N>(dout, static_cast<const T*>(args.dout) + row * args.E + e);
-        load<N>(o, static_cast<const T*>(args.o) + row * args.E + e);
+    int lanes = 1;
+    while (lanes < static_cast<int>(kLanes) && lanes * N < args.E) lanes *= 2;
+    const int heads = static_cast<int>(kLanes) / lanes;
+    const int head_groups = (args.H + heads - 1) / heads;
+    const int token_groups = (args.T + Tokens - 1) / Tokens;
+    const int64_t warp = static_cast<int64_t>(blockIdx.x) * kRowWarps + warp_index();
+    const int h = static_cast<int>(warp % head_groups) * heads + static_cast<int>(lane_index()) / lanes;
+    const int first = static_cast<int>(warp / head_groups % token_groups) * Tokens;
+    const int b = static_cast<int>(warp / head_groups / token_groups);
+    if (b >= args.B) return;
+    const int lane = static_cast<int>(lane_index()) % lanes;
+    float sums[Tokens] = {};
+    if (h < args.H) {
+      for (int e = lane * N; e < args.E; e += lanes * N) {
+        Pack<T, N> dout[Tokens], o[Tokens];
 #pragma unroll
-        for (int k = 0; k < N; k++) sum += dout[k] * o[k];
+        for (int t = 0; t < Tokens; t++) {
+          const int token = min(first + t, args.T - 1);
+          dout[t] = load_pack<T, N>(head_row<T>(args.dout, b, args.T, token, args.H, h, args.E) + e);
+          o[t] = load_pack<T, N>(head_row<T>(args.o, b, args.T, token, args.H, h, args.E) + e);
+        }
+#pragma unroll
+        for (int t = 0; t < Tokens; t++) {
+#pragma unroll
+          for (int k = 0; k < N; k++) sums[t] += to_float(dout[t].v[k]) * to_float(o[t].v[k]);
+        }
       }
     }
-    for (unsigned mask = lanes / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
-    if (row >= rows || threadIdx.x % lanes != 0) return;
-    const int64_t token = row / args.H;
-    const int64_t head = token / args.T * args.H + row % args.H;
-    args.delta[head * args.T + token % args.T] = sum;
+#pragma unroll
+    for (int t = 0; t < Tokens; t++) {
+      for (int mask = lanes / 2; mask > 0; mask /= 2) sums[t] += shuffle_xor(sums[t], static_cast<unsigned>(mask));
+    }
+    float* const delta = args.delta + (static_cast<int64_t>(b) * args.H + h) * args.T;
+#pragma unroll
+    for (int t = 0; t < Tokens; t++) {
+      if (t % lanes == lane && h < args.H && first + t < args.T) delta[first + t] = sums[t];
+    }
   });
 }
 

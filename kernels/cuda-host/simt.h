@@ -130,6 +130,9 @@ inline void store_pack(T* p, const Pack<T, N>& pack) {
   check_alignment<T, N>(p);
   std::memcpy(static_cast<void*>(p), &pack, sizeof pack);
 }
+// For a device's compiler.
+template <class T, int N>
+inline void keep_packed(Pack<T, N>&) {}
 // Four floats of shared memory, 16-byte aligned.
 inline Pack<float, 4> load_four(Shared<float> p) {
   if (p.at() % 16 != 0) host::executor().report("a vector access to shared memory that is not aligned");

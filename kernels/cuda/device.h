@@ -65,8 +65,11 @@ struct Width {
   static constexpr int value = N;
 };
 
-// body(Width<N>) where operands may be moved N elements at a time, body(Width<1>) elsewhere.
-template <int N = 8, class F>
+// body(Width<N>) where operands may be moved N elements at a time, body(Width<1>) elsewhere. N elements of what is stored are 16 bytes:
+// neighbouring threads then fill a whole piece of memory at once, where 32 bytes each would leave holes between their halves.
+template <class T>
+constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+template <int N, class F>
 __device__ __forceinline__ void with_width(int wide, F body) {
   if (wide) body(Width<N>{});
   else body(Width<1>{});

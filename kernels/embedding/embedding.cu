@@ -25,7 +25,7 @@ __device__ __forceinline__ void embedding(const Embedding& args) {
   }
   const W* const from = static_cast<const W*>(args.table) + id * args.columns;
   T* const to = static_cast<T*>(args.y) + position * args.columns;
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for (int64_t j = lane_index() * N; j < args.columns; j += Loads * kLanes * N) {
       Pack<W, N> x[Loads];
@@ -48,12 +48,17 @@ constexpr int kBucketWarps = kBucketThreads / static_cast<int>(kLanes);
 // f(position, id) for a warp's share of the ids, 32 at a time by its lanes; id −1 beyond the end.
 template <class F>
 __device__ __forceinline__ void for_ids(const EmbeddingBackward& args, F f) {
+  constexpr int kLoads = 8;
   const int share = (args.positions + kBucketThreads - 1) / kBucketThreads * static_cast<int>(kLanes);
   const int first = static_cast<int>(warp_index()) * share;
-#pragma unroll 8
-  for (int i = 0; i < share; i += kLanes) {
-    const int position = first + i + static_cast<int>(lane_index());
-    f(position, position < args.positions ? args.ids[position] : -1);
+  const int end = min(first + share, args.positions);
+  for (int from = first; from < end; from += kLoads * static_cast<int>(kLanes)) {
+    int ids[kLoads];
+    const auto position = [&](int l) { return from + l * static_cast<int>(kLanes) + static_cast<int>(lane_index()); };
+#pragma unroll
+    for (int l = 0; l < kLoads; l++) ids[l] = position(l) < end ? args.ids[position(l)] : -1;
+#pragma unroll
+    for (int l = 0; l < kLoads; l++) f(position(l), ids[l]);
   }
 }
 
@@ -91,36 +96,45 @@ __device__ __forceinline__ void sort_into_buckets(const EmbeddingBackward& args)
   });
 }
 
-constexpr int kRowPacks = 4;  // of a lane
+constexpr int kRowPacks = 2;  // of a lane
 
-template <class T, int Packs = kRowPacks, int Wide = 4>
+template <class T, int Packs = kRowPacks, int Together = 4>
 __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int first = args.starts[row / kBucketRows];
   const int last = args.starts[row / kBucketRows + 1];
-  with_width<Wide>(args.wide, [&](auto width) {
+  with_width<kPack<float>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     constexpr int kStep = static_cast<int>(kLanes) * N;
-    const int64_t warps = blockDim.x / kLanes;
-    const int64_t j = (blockIdx.y * warps + warp_index()) * kStep * Packs + lane_index() * N;
+    const int64_t warp = static_cast<int64_t>(blockIdx.y) * (blockDim.x / kLanes) + warp_index();
+    const int64_t j = warp * kStep * Packs + lane_index() * N;
     float sums[Packs][N] = {};
     for (int i = first; i < last; i += kLanes) {
       const int mine = i + static_cast<int>(lane_index());
       const RowOfPosition entry = mine < last ? args.sorted[mine] : RowOfPosition{-1, 0};
-      for (uint32_t matches = ballot(entry.row == row); matches != 0; matches &= matches - 1) {
-        const int64_t position = shuffle(entry.position, first_bit(matches));
-        const T* const from = static_cast<const T*>(args.dy) + position * args.columns;
-        float x[Packs][N] = {};
+      uint32_t matches = ballot(entry.row == row);
+      // Adds the next `Many` rows of dy that match; all are on their way before the first is added.
+      const auto add = [&](auto many) {
+        constexpr int Many = decltype(many)::value;
+        Pack<T, N> x[Many][Packs];
 #pragma unroll
-        for (int p = 0; p < Packs; p++) {
-          if (j + p * kStep < args.columns) load<N>(x[p], from + j + p * kStep);
+        for (int m = 0; m < Many; m++) {
+          const T* const from = static_cast<const T*>(args.dy) + shuffle(entry.position, first_bit(matches)) * args.columns;
+          matches &= matches - 1;
+#pragma unroll
+          for (int p = 0; p < Packs; p++) x[m][p] = load_pack<T, N>(from + min(j + p * kStep, args.columns - N));
         }
 #pragma unroll
-        for (int p = 0; p < Packs; p++) {
+        for (int m = 0; m < Many; m++) {
 #pragma unroll
-          for (int k = 0; k < N; k++) sums[p][k] += x[p][k];
+          for (int p = 0; p < Packs; p++) {
+#pragma unroll
+            for (int k = 0; k < N; k++) sums[p][k] += to_float(x[m][p].v[k]);
+          }
         }
-      }
+      };
+      while (count_bits(matches) >= Together) add(Width<Together>{});
+      while (matches != 0) add(Width<1>{});
     }
     float* const to = args.dtable + row * args.columns;
 #pragma unroll
@@ -134,10 +148,10 @@ __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(embedding_f32_f32, Embedding, 128) { embedding<float, float>(args); }
-SLAYER_KERNEL(embedding_f32_bf16, Embedding, 128) { embedding<float, bf16>(args); }
-SLAYER_KERNEL(embedding_bf16_f32, Embedding, 128) { embedding<bf16, float>(args); }
-SLAYER_KERNEL(embedding_bf16_bf16, Embedding, 128) { embedding<bf16, bf16>(args); }
+SLAYER_KERNEL(embedding_f32_f32, Embedding, 256) { embedding<float, float>(args); }
+SLAYER_KERNEL(embedding_f32_bf16, Embedding, 256) { embedding<float, bf16>(args); }
+SLAYER_KERNEL(embedding_bf16_f32, Embedding, 256) { embedding<bf16, float>(args); }
+SLAYER_KERNEL(embedding_bf16_bf16, Embedding, 256) { embedding<bf16, bf16>(args); }
 SLAYER_KERNEL(embedding_buckets, EmbeddingBackward, 256) { sort_into_buckets(args); }
 SLAYER_KERNEL(embedding_backward_f32, EmbeddingBackward, 256) { embedding_backward<float>(args); }
 SLAYER_KERNEL(embedding_backward_bf16, EmbeddingBackward, 256) { embedding_backward<bf16>(args); }

@@ -57,6 +57,7 @@ const shapes: readonly Sizes[] = [
   { rows: [65], V: 129, D: 33 },
   { rows: [33], V: 1031, D: 64, ignoreEvery: 3 },
   { rows: [4], V: 50, D: 8, ignoreEvery: 1 }, // nothing is scored
+  { rows: [5], V: 2056, D: 8, ignoreEvery: 4 },
 ];
 
 const large: readonly Sizes[] = [

@@ -10,14 +10,14 @@ namespace slayer::cuda {
 
 constexpr int kIgnoreTarget = -100;
 
-template <int Loads = 2>
+template <int Loads = 4>
 __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const float* const logits = args.logits + static_cast<int64_t>(row) * args.V;
   // One pass over the row: the sum so far is of exp(logit − mine), and shrinks when a larger logit comes.
   float mine = -INFINITY;
   float sum = 0;
-  with_width<4>(args.wide, [&](auto width) {
+  with_width<kPack<float>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     const int step = static_cast<int>(blockDim.x) * N;
     for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += Loads * step) {
@@ -60,14 +60,14 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   args.nll[row] = known ? lse - logits[target] : 0.0f;
 }
 
-template <class T, int Wide = 8>
+template <class T>
 __device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int64_t at = static_cast<int64_t>(row) * args.V;
   const int target = args.targets[row];
   const float scale = target == kIgnoreTarget ? 0.0f : args.dnll[row];
   const float lse = args.lse[row];
-  with_width<Wide>(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += static_cast<int>(blockDim.x) * N) {
       float x[N];
@@ -86,6 +86,6 @@ __device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(lm_head_loss_rows_f32, Logits, 256) { lm_head_loss_rows(args); }
-SLAYER_KERNEL(lm_head_loss_gradient_f32, Logits, 256) { lm_head_loss_gradient<float>(args); }
-SLAYER_KERNEL(lm_head_loss_gradient_bf16, Logits, 256) { lm_head_loss_gradient<bf16>(args); }
+SLAYER_KERNEL(lm_head_loss_rows_f32, Logits, 512) { lm_head_loss_rows(args); }
+SLAYER_KERNEL(lm_head_loss_gradient_f32, Logits, 1024) { lm_head_loss_gradient<float>(args); }
+SLAYER_KERNEL(lm_head_loss_gradient_bf16, Logits, 1024) { lm_head_loss_gradient<bf16>(args); }

@@ -71,6 +71,8 @@ export const cases: readonly KernelCase[] = [
   adamwCase({ shape: [3, 65], step: 7, weightDecay: 0.1 }),
   adamwCase({ shape: [131], step: 1000, weightDecay: 0.1, factor: 1 }),
   adamwCase({ shape: [66], step: 3, weightDecay: 0.1, factor: 0 }), // gradients scaled away: moments only decay
+  adamwCase({ shape: [4, 66], step: 2, weightDecay: 0.1 }),
+  adamwCase({ shape: [4, 66], step: 2, weightDecay: 0.1, seed: 2 }),
   adamwCase({ shape: [257], step: 1, weightDecay: 0.1, seed: 1 }),
   adamwCase({ shape: [3, 1025], step: 7, weightDecay: 0.1, seed: 4_000_000_000 }),
   adamwCase({ shape: [131], step: 16_000_000, weightDecay: 0, factor: 1, seed: 0 }),
@@ -79,7 +81,7 @@ export const cases: readonly KernelCase[] = [
   clipCase(9, 0.125, 1), // below it only once scaled
   clipCase(9, 1, 0), // no clipping
   clipCase(0, 1, 1), // all gradients zero
-  ...[[1], [3], [1031], [65, 33]].map((shape) => sumCase(shape)),
+  ...[[1], [3], [1031], [65, 33], [2, 4108]].map((shape) => sumCase(shape)),
   adamwCase({ shape: [8192 * 768], step: 7, weightDecay: 0.1, bench: true }),
   adamwCase({ shape: [8192 * 768], step: 7, weightDecay: 0.1, seed: 1, bench: true }),
   sumCase([8192 * 768], true),

@@ -54,6 +54,7 @@ export const cases: readonly KernelCase[] = [
     [2, 9, 33],
     [70, 128],
     [5, 1031],
+    [2, 4104],
   ].flatMap((shape) => rmsnormCases(shape)),
   {
     name: "rmsnorm of zeros, where eps alone keeps it finite",

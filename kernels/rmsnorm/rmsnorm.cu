@@ -4,108 +4,93 @@
 //   rmsnorm_backward_input:   dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
 //   rmsnorm_backward_weight:  dw = Σ over rows of dy∘x·r   (column_sums.h)
 //
-// A block per row, which its threads keep in registers between the two passes; what is beyond them is read again. Sums in f32: per
-// thread, then as a tree.
+// A block per row. Sums in f32: per thread, then as a tree.
 #include "../cuda/column_sums.h"
 
 namespace slayer::cuda {
 
-// Packs of a row that a thread keeps.
-constexpr int kKept = 2;
-
-// f(i, j) for j = 0, N, 2N … below `columns`, shared out over the threads of the block: a thread's own are i = 0, 1 … Kept − 1, and
-// Kept for all that follow.
-template <int N, int Kept, class F>
-__device__ __forceinline__ void for_columns(int64_t columns, F f) {
-  const int64_t step = static_cast<int64_t>(blockDim.x) * N;
-  int64_t j = static_cast<int64_t>(threadIdx.x) * N;
-#pragma unroll
-  for (int i = 0; i < Kept; i++, j += step) {
-    if (j < columns) f(i, j);
-  }
-  for (; j < columns; j += step) f(Kept, j);
+// f(j) for j = first, first + N·threads … below `columns`: what is left of a row for one of the block's threads.
+template <int N, class F>
+__device__ __forceinline__ void for_columns(int64_t first, int64_t columns, F f) {
+  for (int64_t j = first; j < columns; j += static_cast<int64_t>(blockDim.x) * N) f(j);
 }
 
-template <class T, int N, int Kept>
-struct Row {
-  const T* data;
-  Pack<T, N> kept[Kept > 0 ? Kept : 1];
+// Packs of a row, and of w, that a thread keeps from the first pass over them to the second; it reads the others again.
+constexpr int kKept = 2;
 
-  __device__ __forceinline__ Row(const void* from, int64_t row, int64_t columns) : data(static_cast<const T*>(from) + row * columns) {
-#pragma unroll
-    for (int i = 0; i < Kept; i++) {
-      const int64_t j = (static_cast<int64_t>(threadIdx.x) + i * static_cast<int64_t>(blockDim.x)) * N;
-      if (j < columns) kept[i] = load_pack<T, N>(data + j);
-    }
-  }
-  __device__ __forceinline__ void pack() {
-#pragma unroll
-    for (int i = 0; i < Kept; i++) keep_packed(kept[i]);
-  }
-  __device__ __forceinline__ void get(float (&x)[N], int i, int64_t j) const {
-    const Pack<T, N> pack = i < Kept ? kept[i < Kept ? i : 0] : load_pack<T, N>(data + j);
-#pragma unroll
-    for (int k = 0; k < N; k++) x[k] = to_float(pack.v[k]);
-  }
-};
-
-template <class T, class W, int Kept = kKept, int KeptW = Kept, bool Packed = true>
+template <class T, class W, int Kept = kKept>
 __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
   const int64_t D = args.columns;
-  with_width(args.wide, [&](auto width) {
+  const T* const x = static_cast<const T*>(args.x) + blockIdx.x * D;
+  const W* const w = static_cast<const W*>(args.w);
+  T* const y = static_cast<T*>(args.y) + blockIdx.x * D;
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    Row<T, N, Kept> x(args.x, blockIdx.x, D);
-    Row<W, N, KeptW> w(args.w, 0, D);
-    float squares = 0;
-    for_columns<N, Kept>(D, [&](int i, int64_t j) {
-      float v[N];
-      x.get(v, i, j);
+    const auto column = [](int i) { return (threadIdx.x + i * static_cast<int64_t>(blockDim.x)) * N; };
+    Pack<T, N> xs[Kept];
+    Pack<W, N> ws[Kept];
 #pragma unroll
-      for (int k = 0; k < N; k++) squares += v[k] * v[k];
-    });
+    for (int i = 0; i < Kept; i++) {
+      if (column(i) >= D) continue;
+      xs[i] = load_pack<T, N>(x + column(i));
+      ws[i] = load_pack<W, N>(w + column(i));
+    }
+    float squares = 0;
+    const auto add = [&](const Pack<T, N>& pack) {
+#pragma unroll
+      for (int k = 0; k < N; k++) squares += to_float(pack.v[k]) * to_float(pack.v[k]);
+    };
+#pragma unroll
+    for (int i = 0; i < Kept; i++) {
+      if (column(i) < D) add(xs[i]);
+    }
+    for_columns<N>(column(Kept), D, [&](int64_t j) { add(load_pack<T, N>(x + j)); });
     const float r = 1 / sqrtf(block_sum(squares) / static_cast<float>(D) + args.eps);
     if (threadIdx.x == 0) args.r[blockIdx.x] = r;
-    if (Packed) { x.pack(); w.pack(); }
-    T* const y = static_cast<T*>(args.y) + blockIdx.x * D;
-    for_columns<N, Kept>(D, [&](int i, int64_t j) {
-      float v[N], scale[N];
-      x.get(v, i, j);
-      w.get(scale, i, j);
+    const auto scale = [&](int64_t j, const Pack<T, N>& pack, const Pack<W, N>& weights) {
+      float v[N];
 #pragma unroll
-      for (int k = 0; k < N; k++) v[k] *= r * scale[k];
+      for (int k = 0; k < N; k++) v[k] = to_float(pack.v[k]) * (r * to_float(weights.v[k]));
       store<N>(y + j, v);
-    });
+    };
+#pragma unroll
+    for (int i = 0; i < Kept; i++) {
+      keep_packed(xs[i]);
+      keep_packed(ws[i]);
+      if (column(i) < D) scale(column(i), xs[i], ws[i]);
+    }
+    for_columns<N>(column(Kept), D, [&](int64_t j) { scale(j, load_pack<T, N>(x + j), load_pack<W, N>(w + j)); });
   });
 }
 
-template <class T, class W, int Kept = kKept, int KeptW = Kept, bool Packed = true>
+template <class T, class W>
 __device__ __forceinline__ void rmsnorm_backward_input(const RowNorm& args) {
   const int64_t D = args.columns;
-  with_width(args.wide, [&](auto width) {
+  const T* const x = static_cast<const T*>(args.x) + blockIdx.x * D;
+  const T* const dy = static_cast<const T*>(args.dy) + blockIdx.x * D;
+  T* const dx = static_cast<T*>(args.y) + blockIdx.x * D;
+  const float r = args.r[blockIdx.x];
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    Row<T, N, Kept> x(args.x, blockIdx.x, D);
-    Row<T, N, Kept> dy(args.dy, blockIdx.x, D);
-    Row<W, N, KeptW> w(args.w, 0, D);
-    const float r = args.r[blockIdx.x];
+    const int64_t first = static_cast<int64_t>(threadIdx.x) * N;
     float dot = 0;
-    for_columns<N, Kept>(D, [&](int i, int64_t j) {
-      float v[N], d[N], scale[N];
-      x.get(v, i, j);
-      dy.get(d, i, j);
-      w.get(scale, i, j);
+    for_columns<N>(first, D, [&](int64_t j) {
+      float v[N], w[N], d[N];
+      load<N>(v, x + j);
+      load<N>(d, dy + j);
+      load<N>(w, static_cast<const W*>(args.w) + j);
 #pragma unroll
-      for (int k = 0; k < N; k++) dot += scale[k] * d[k] * v[k];
+      for (int i = 0; i < N; i++) dot += w[i] * d[i] * v[i];
     });
     const float along = block_sum(dot) / static_cast<float>(D) * r * r;
-    if (Packed) { x.pack(); dy.pack(); w.pack(); }
-    T* const dx = static_cast<T*>(args.y) + blockIdx.x * D;
-    for_columns<N, Kept>(D, [&](int i, int64_t j) {
-      float v[N], d[N], scale[N];
-      x.get(v, i, j);
-      dy.get(d, i, j);
-      w.get(scale, i, j);
+    // This pass finds the row in the cache.
+    for_columns<N>(first, D, [&](int64_t j) {
+      float v[N], w[N], d[N];
+      load<N>(v, x + j);
+      load<N>(d, dy + j);
+      load<N>(w, static_cast<const W*>(args.w) + j);
 #pragma unroll
-      for (int k = 0; k < N; k++) v[k] = r * (scale[k] * d[k] - v[k] * along);
+      for (int i = 0; i < N; i++) v[i] = r * (w[i] * d[i] - v[i] * along);
       store<N>(dx + j, v);
     });
   });
@@ -113,7 +98,7 @@ __device__ __forceinline__ void rmsnorm_backward_input(const RowNorm& args) {
 
 template <class T>
 __device__ __forceinline__ void rmsnorm_backward_weight(const ColumnSums& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     sum_chunk<N>(args, [&](int64_t i, int64_t j, float (&sums)[N]) {
       float dy[N], x[N];

@@ -6,7 +6,7 @@ namespace slayer::cuda {
 
 template <class T, class X>
 __device__ __forceinline__ void accumulate(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float y[N], x[N];
@@ -21,7 +21,7 @@ __device__ __forceinline__ void accumulate(const Pointwise& args) {
 
 template <class T, class X>
 __device__ __forceinline__ void copy(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float x[N];

@@ -18,10 +18,10 @@ __device__ __forceinline__ double add_threads(double x) {
   return sums[threadIdx.x];
 }
 
-template <class T, int Loads = 4>
+template <class T, int Loads = 2>
 __device__ __forceinline__ void reduce(const Reduction& args) {
   double total = 0;
-  with_width(args.wide, [&](auto width) {
+  with_width<8>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     const T* const x = static_cast<const T*>(args.x);
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x * N;
@@ -55,7 +55,7 @@ __device__ __forceinline__ void reduce_blocks(const Reduction& args) {
 template <class T>
 __device__ __forceinline__ void fill(const Pointwise& args) {
   const float value = args.a == nullptr ? args.value : to_float(*static_cast<const T*>(args.a));
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     float y[N];
 #pragma unroll

@@ -8,7 +8,7 @@ __device__ __forceinline__ float sigmoid(float x) { return reciprocal(1 + expf(-
 
 template <class T>
 __device__ __forceinline__ void swiglu(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float g[N], u[N];
@@ -23,7 +23,7 @@ __device__ __forceinline__ void swiglu(const Pointwise& args) {
 
 template <class T>
 __device__ __forceinline__ void swiglu_backward(const Pointwise& args) {
-  with_width(args.wide, [&](auto width) {
+  with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float dy[N], g[N], u[N];

@@ -127,11 +127,10 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   if (call.attr("segments") != 0) args.segments = call.in.at(6).as<int32_t>();
   const Extent queries = rows(args.T, args.H, args.B);
   args.wide = args.E % 8 == 0 && dout.aligned(16) && o.aligned(16);
-  int64_t lanes = 1;  // of a row
-  while (lanes < 32 && lanes * (args.wide ? 8 : 1) < args.E) lanes *= 2;
-  const int64_t threads = lse.size() * lanes;
-  require(threads < int64_t{128} << 31, "it has more rows than a grid may have");
-  lowering.launch(kernel_for("attention_delta", {q.dtype}), {static_cast<uint32_t>(tiles(threads, 128))}, {128}, args);
+  int32_t lanes = 1;  // of a row, see attention_simt.cu
+  while (lanes < 32 && lanes * (args.wide ? 16 / static_cast<int32_t>(bytes_of(q.dtype)) : 1) < args.E) lanes *= 2;
+  const int64_t warps = args.B * tiles(args.T, 8) * tiles(args.H, 32 / lanes);
+  lowering.launch(kernel_for("attention_delta", {q.dtype}), {static_cast<uint32_t>(tiles(warps, kRowWarps))}, {kRowWarps * 32}, args);
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {

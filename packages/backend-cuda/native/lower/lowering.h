@@ -111,11 +111,13 @@ inline void require(bool condition, const std::string& why) {
 }
 inline bool is_float(const Operand& operand) { return operand.dtype != DType::i32; }
 
-// Blocks of kThreads for n elements, `each` to a thread; larger ranges go around.
+// Blocks of kThreads for n elements, `each` to a thread: fewer that go around are slower. Beyond what a grid may have they do.
 inline Extent blocks_for(int64_t n, int64_t each = 1) {
   const int64_t blocks = (n + each * kThreads - 1) / (each * kThreads);
-  return {static_cast<uint32_t>(std::clamp<int64_t>(blocks, 1, 4096))};
+  return {static_cast<uint32_t>(std::clamp<int64_t>(blocks, 1, (int64_t{1} << 31) - 1))};
 }
+// Elements of 16 bytes, which a thread moves at once where it can.
+inline int64_t pack_of(const Operand& operand) { return 16 / static_cast<int64_t>(bytes_of(operand.dtype)); }
 
 inline int64_t tiles(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
 

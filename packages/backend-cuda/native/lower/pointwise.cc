@@ -12,8 +12,8 @@ bool wide(int64_t n, int64_t columns, std::initializer_list<const Operand*> oper
   return aligned;
 }
 
-void launch(Lowering& lowering, std::string kernel, const Pointwise& args) {
-  lowering.launch(std::move(kernel), blocks_for(args.n, args.wide ? 8 : 1), {kThreads}, args);
+void launch(Lowering& lowering, std::string kernel, const Pointwise& args, const Operand& y) {
+  lowering.launch(std::move(kernel), blocks_for(args.n, args.wide ? pack_of(y) : 1), {kThreads}, args);
 }
 
 void same_type(const Call& call) {
@@ -30,7 +30,7 @@ void fill(Lowering& lowering, const Operand& y, const void* from, float value) {
   args.n = y.size();
   args.value = value;
   args.wide = wide(args.n, 8, {&y});
-  launch(lowering, kernel_for("fill", {y.dtype}), args);
+  launch(lowering, kernel_for("fill", {y.dtype}), args, y);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ void lower_add(const Call& call, Lowering& lowering) {
   args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
-  launch(lowering, kernel_for("add", {call.in[0].dtype}), args);
+  launch(lowering, kernel_for("add", {call.in[0].dtype}), args, call.out[0]);
 }
 
 void lower_add_bias(const Call& call, Lowering& lowering) {
@@ -54,7 +54,7 @@ void lower_add_bias(const Call& call, Lowering& lowering) {
   args.n = call.out[0].size();
   args.columns = call.in[1].size();
   args.wide = wide(args.n, args.columns, {&call.in[0], &call.in[1], &call.out[0]});
-  launch(lowering, kernel_for("add_bias", {call.in[0].dtype, call.in[1].dtype}), args);
+  launch(lowering, kernel_for("add_bias", {call.in[0].dtype, call.in[1].dtype}), args, call.out[0]);
 }
 
 void lower_swiglu(const Call& call, Lowering& lowering) {
@@ -65,7 +65,7 @@ void lower_swiglu(const Call& call, Lowering& lowering) {
   args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
-  launch(lowering, kernel_for("swiglu", {call.in[0].dtype}), args);
+  launch(lowering, kernel_for("swiglu", {call.in[0].dtype}), args, call.out[0]);
 }
 
 void lower_swiglu_backward(const Call& call, Lowering& lowering) {
@@ -78,7 +78,7 @@ void lower_swiglu_backward(const Call& call, Lowering& lowering) {
   args.z = call.out[1].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.in[2], &call.out[0], &call.out[1]});
-  launch(lowering, kernel_for("swiglu_backward", {call.in[0].dtype}), args);
+  launch(lowering, kernel_for("swiglu_backward", {call.in[0].dtype}), args, call.out[0]);
 }
 
 void lower_fill(const Call& call, Lowering& lowering) {
@@ -99,7 +99,7 @@ void lower_accumulate(const Call& call, Lowering& lowering) {
   args.n = call.in[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
   require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
-  launch(lowering, kernel_for("accumulate", {call.in[0].dtype, call.in[1].dtype}), args);
+  launch(lowering, kernel_for("accumulate", {call.in[0].dtype, call.in[1].dtype}), args, call.in[0]);
 }
 
 void lower_copy(const Call& call, Lowering& lowering) {
@@ -109,7 +109,7 @@ void lower_copy(const Call& call, Lowering& lowering) {
   args.n = call.in[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
   require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
-  launch(lowering, kernel_for("copy", {call.in[0].dtype, call.in[1].dtype}), args);
+  launch(lowering, kernel_for("copy", {call.in[0].dtype, call.in[1].dtype}), args, call.in[0]);
 }
 
 void lower_cache_write(const Call& call, Lowering& lowering) {

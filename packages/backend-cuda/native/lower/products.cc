@@ -202,7 +202,7 @@ void lower_lm_head_loss(const Call& call, Lowering& lowering) {
     args.wide = w.rows() % 8 == 0;
     args.step = lowering.step();
     args.fault = lowering.fault();
-    lowering.launch("lm_head_loss_rows_f32", {static_cast<uint32_t>(rows)}, {kThreads}, args, 256);
+    lowering.launch("lm_head_loss_rows_f32", {static_cast<uint32_t>(rows)}, {512}, args, 256);
   });
 }
 
@@ -226,7 +226,7 @@ void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
     args.g = gradient;
     args.V = static_cast<int32_t>(V);
     args.wide = V % 8 == 0;
-    lowering.launch(kernel_for("lm_head_loss_gradient", {h.dtype}), {static_cast<uint32_t>(rows)}, {kThreads}, args);
+    lowering.launch(kernel_for("lm_head_loss_gradient", {h.dtype}), {static_cast<uint32_t>(rows)}, {1024}, args);
     const auto g = [&](bool transposed) { return Matrix{gradient, h.dtype, rows, V, transposed}; };
     if (dh != nullptr) {
       std::byte* const at = dh->as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(dh->dtype));

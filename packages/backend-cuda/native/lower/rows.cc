@@ -6,8 +6,8 @@ namespace slayer::cuda {
 namespace {
 
 // Threads for a row: a warp for short ones, up to 256.
-uint32_t threads_for(int64_t columns, bool wide) {
-  const int64_t wanted = tiles(columns, wide ? 8 : 1);
+uint32_t threads_for(int64_t columns, int64_t each) {
+  const int64_t wanted = tiles(columns, each);
   uint32_t threads = 32;
   while (threads < kThreads && threads < wanted) threads *= 2;
   return threads;
@@ -28,12 +28,13 @@ uint32_t grid_of(int64_t n) {
 constexpr size_t kSumBytes = 256;  // of block_sum and block_max
 
 // Columns of x summed over the rows into y: chunks of rows first, then the chunks.
-void sum_columns(Lowering& lowering, const std::string& kernel, ColumnSums args, const Operand& y) {
+void sum_columns(Lowering& lowering, const std::string& kernel, const Operand& x, ColumnSums args, const Operand& y) {
   require(is_float(y), "it is computed in f32 and bf16 only");
-  const auto blocks = [&](int64_t each) { return tiles(args.columns, 32 * each); };  // each: columns of a thread, see column_sums.h
-  const auto shared = [](size_t each) { return each * kThreads * sizeof(float); };
-  const int each = args.wide ? 8 : 1;
-  const int64_t chunks = std::clamp<int64_t>(1024 / blocks(each), 1, tiles(args.rows, 32));
+  const auto blocks = [&](int64_t columns) { return tiles(args.columns, 32 * columns); };  // columns of a thread, see column_sums.h
+  const int64_t each = args.wide ? pack_of(x) : 1;
+  const auto shared = [](int64_t columns) { return static_cast<size_t>(columns) * kThreads * sizeof(float); };
+  // Blocks that the device can run at once.
+  const int64_t chunks = std::clamp<int64_t>(4 * lowering.limits().multiprocessors / blocks(each), 1, tiles(args.rows, 32));
   args.rows_per_chunk = tiles(args.rows, chunks);
   const int64_t used = tiles(args.rows, args.rows_per_chunk);
   args.partial = lowering.workspace<float>(used * args.columns);
@@ -46,7 +47,7 @@ void reduce(const Call& call, Lowering& lowering, bool squares) {
   const Operand& x = call.in[0];
   const Operand& y = call.out[0];
   require(is_float(x) && is_float(y), "it is computed in f32 and bf16 only");
-  const auto blocks = static_cast<int32_t>(std::clamp<int64_t>(tiles(x.size(), 16 * kThreads), 1, 1024));
+  const auto blocks = static_cast<int32_t>(std::clamp<int64_t>(tiles(x.size(), 16 * kThreads), 1, 8 * lowering.limits().multiprocessors));
   const Reduction args{x.data, lowering.workspace<double>(blocks), y.data, x.size(), blocks, squares, wide(x.size(), {&x})};
   const size_t shared = kThreads * sizeof(double);
   lowering.launch(kernel_for("reduce", {x.dtype}), {static_cast<uint32_t>(blocks)}, {kThreads}, args, shared);
@@ -66,7 +67,7 @@ void lower_rmsnorm(const Call& call, Lowering& lowering) {
   args.columns = x.columns();
   args.eps = static_cast<float>(call.attr("eps"));
   args.wide = wide(args.columns, {&x, &w, &call.out[0]});
-  lowering.launch(kernel_for("rmsnorm", {x.dtype, w.dtype}), {grid_of(x.rows())}, {threads_for(args.columns, args.wide)}, args,
+  lowering.launch(kernel_for("rmsnorm", {x.dtype, w.dtype}), {grid_of(x.rows())}, {threads_for(args.columns, args.wide ? pack_of(x) : 1)}, args,
                   kSumBytes);
 }
 
@@ -82,7 +83,7 @@ void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) {
   args.columns = x.columns();
   args.wide = wide(args.columns, {&dy, &x, &w, &call.out[0]});
   lowering.launch(kernel_for("rmsnorm_backward_input", {x.dtype, w.dtype}), {grid_of(x.rows())},
-                  {threads_for(args.columns, args.wide)}, args, kSumBytes);
+                  {threads_for(args.columns, args.wide ? pack_of(x) : 1)}, args, kSumBytes);
 }
 
 void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
@@ -95,7 +96,7 @@ void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {
   args.rows = x.rows();
   args.columns = x.columns();
   args.wide = wide(args.columns, {&dy, &x});
-  sum_columns(lowering, kernel_for("rmsnorm_backward_weight", {x.dtype}), args, call.out[0]);
+  sum_columns(lowering, kernel_for("rmsnorm_backward_weight", {x.dtype}), x, args, call.out[0]);
 }
 
 void lower_sum_rows(const Call& call, Lowering& lowering) {
@@ -106,7 +107,7 @@ void lower_sum_rows(const Call& call, Lowering& lowering) {
   args.columns = x.columns();
   args.wide = wide(args.columns, {&x});
   require(is_float(x), "it is computed in f32 and bf16 only");
-  sum_columns(lowering, kernel_for("sum_rows", {x.dtype}), args, call.out[0]);
+  sum_columns(lowering, kernel_for("sum_rows", {x.dtype}), x, args, call.out[0]);
 }
 
 void lower_sum(const Call& call, Lowering& lowering) { reduce(call, lowering, false); }
@@ -162,7 +163,7 @@ void lower_embedding(const Call& call, Lowering& lowering) {
   args.step = lowering.step();
   args.fault = lowering.fault();
   args.wide = wide(args.columns, {&table, &call.out[0]});
-  lowering.launch(kernel_for("embedding", {call.out[0].dtype, table.dtype}), {grid_of(tiles(args.positions, 4))}, {128}, args);
+  lowering.launch(kernel_for("embedding", {call.out[0].dtype, table.dtype}), {grid_of(tiles(args.positions, kThreads / 32))}, {kThreads}, args);
 }
 
 void lower_embedding_backward(const Call& call, Lowering& lowering) {
@@ -179,7 +180,7 @@ void lower_embedding_backward(const Call& call, Lowering& lowering) {
   args.wide = wide(args.columns, {&dy, &call.out[0]});
   // Of a bucket, and of a block in its row; see embedding.cu.
   constexpr int64_t kBucketRows = 64;
-  const int64_t columns = 4 * kThreads * (args.wide ? 4 : 1);
+  const int64_t columns = 2 * kThreads * (args.wide ? 4 : 1);
   const int64_t buckets = tiles(args.rows, kBucketRows);
   args.sorted = lowering.workspace<RowOfPosition>(args.positions);
   args.starts = lowering.workspace<int32_t>(buckets + 1);
@@ -216,7 +217,7 @@ void lower_adamw(const Call& call, Lowering& lowering) {
   args.decay = static_cast<float>(call.attr("weightDecay"));
   args.seed = static_cast<uint32_t>(call.attr("seed"));
   args.wide = wide(args.n, {&call.in[0], &call.in[1], &call.in[2], &call.in[3]});
-  lowering.launch(stochastic ? "adamw_stochastic" : kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, 4), {kThreads}, args);
+  lowering.launch(stochastic ? "adamw_stochastic" : kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, args.wide ? 4 : 1), {kThreads}, args);
 }
 
 }  // namespace slayer::cuda
