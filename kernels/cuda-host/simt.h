@@ -270,6 +270,5 @@ using std::min;
 
 inline float reciprocal(float x) { return 1 / x; }
 inline float power_of_two(float x) { return std::exp2(x); }
-inline float reciprocal(float x) { return 1 / x; }
 
 }  // namespace slayer::cuda

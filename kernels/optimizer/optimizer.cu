@@ -22,7 +22,7 @@ __device__ __forceinline__ void adamw(const Adamw& args) {
   const float lr = args.step[0];
   const float inverse_c1 = 1 / args.step[1];
   const float inverse_c2 = 1 / args.step[2];
-  with_width<kPack<float>>(args.wide, [&](auto width) {
+  with_width<4>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float p[N], g[N], m[N], v[N];
@@ -50,7 +50,7 @@ __device__ __forceinline__ void update_stochastically(const Adamw& args) {
   const float c1 = args.step[1];
   const float c2 = args.step[2];
   const uint32_t key = stochastic_key(args.seed, static_cast<uint32_t>(args.step[3]));
-  with_width<kPack<float>>(args.wide, [&](auto width) {
+  with_width<4>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     for_each<N>(args.n, [&](int64_t i) {
       float x[N], g[N], m[N], v[N];
