@@ -50,20 +50,6 @@ struct Softmax {
   }
 };
 
-// The tiles of keys that 128 queries see any of.
-struct KeyTiles {
-  int first_query, rows, from, tiles;
-
-  __device__ __forceinline__ KeyTiles(const Attention& args, const GroupWork& work, int query_tiles, int offset) {
-    first_query = (query_tiles - 1 - work.tile) * kBlockRows;
-    rows = min(args.T - first_query, kBlockRows);
-    from = keys_of(args, offset + first_query).first / kKeyRows * kKeyRows + work.skipped * kKeyRows;
-    tiles = (offset + first_query + rows - 1 - from) / kKeyRows + 1;
-  }
-  // Tile n begins with this key: the last ones first.
-  __device__ __forceinline__ int key(int n) const { return from + (tiles - 1 - n) * kKeyRows; }
-};
-
 template <int E>
 __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   const Attention& args = given.attention;
@@ -99,7 +85,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
         const GroupWork work = dealer.take(round);
         dealer.pipe.release(round);
         if (work.tile < 0) return;
-        const KeyTiles tiles(args, work, query_tiles, offset);
+        const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
         const int kv = work.h / (args.H / args.K);
         query_pipe.wait_empty(round);
         arrive_expecting(query_pipe.full(round), queries.kBytes);
@@ -116,9 +102,9 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
     }
     if (warp_index() == Dealer::kWarp) {
       dealer.deal(given, query_tiles, args.H, [&](const GroupWork& work) {
-        const KeyTiles tiles(args, work, query_tiles, offset);
+        const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
         const int first = offset + tiles.first_query;
-        const Documents own = documents(args, work.b, first, first + tiles.rows - 1);
+        const Documents own = documents(args, work.b, first, offset + tiles.last_query);
         return tiles_without(args, work.b, own, tiles.from, kKeyRows, tiles.tiles, 1);
       });
     }
@@ -135,10 +121,10 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
     __syncwarp();
     dealer.pipe.release(round);
     if (work.tile < 0) return;
-    const KeyTiles tiles(args, work, query_tiles, offset);
+    const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
     const int b = work.b;
     const int position = offset + tiles.first_query + row;
-    const Documents own = documents(args, b, position - row, position - row + tiles.rows - 1);
+    const Documents own = documents(args, b, position - row, offset + tiles.last_query);
     Counted seen[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {

@@ -111,6 +111,32 @@ struct Dealer {
   }
 };
 
+// The tiles of keys that a block's 128 queries see any of.
+template <int Rows>
+struct KeyTiles {
+  int first_query, last_query, from, tiles;
+
+  // The last queries of `query_tiles` come first: they have the most work.
+  __device__ __forceinline__ KeyTiles(const Attention& args, const GroupWork& work, int query_tiles, int offset) {
+    first_query = (query_tiles - 1 - work.tile) * kBlockRows;
+    last_query = min(first_query + kBlockRows, args.T) - 1;
+    from = keys_of(args, offset + first_query).first / Rows * Rows + work.skipped * Rows;
+    tiles = (offset + last_query - from) / Rows + 1;
+  }
+  // Tile n begins with this key; those next to the queries come first.
+  __device__ __forceinline__ int key(int n) const { return from + (tiles - 1 - n) * Rows; }
+};
+
+// Of a query, for p = 2^(s·unit − lse) and ds = p (dp − delta).
+struct Statistic {
+  float lse;  // in units of log₂; ∞ where there is no query, which makes p 0
+  float delta;
+};
+__device__ __forceinline__ Statistic statistic(const Attention& args, int64_t head, int query) {
+  if (query >= args.T) return {INFINITY, 0};
+  return {args.lse[head + query] * kLog2e, args.delta[head + query]};
+}
+
 // scores = 64 rows of `left` from `row` on · all rows of `right`, transposed; begins, and commits.
 template <int E, int Left, int Right>
 __device__ __forceinline__ void begin_scores(GroupSums<Right>& scores, const HeadPanels<E, Left>& left, int row,
