@@ -57,6 +57,10 @@ async function compileAll() {
       .filter((file) => file.endsWith(".cu"))
       .map((file) => join(kernels, name, file)),
   );
+  const wanted = new Set(sources.map(targetOf));
+  for (const file of readdirSync(out).filter((name) => name.endsWith(".fatbin"))) {
+    if (!wanted.has(join(out, file))) rmSync(join(out, file)); // its source is gone; another may have its kernels
+  }
   copySources();
   const changed = newest(folders.flatMap(({ name }) => headersOf(join(kernels, name))));
   const due = sources.filter((source) => {
