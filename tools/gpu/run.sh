@@ -43,14 +43,9 @@ if [ "${SLAYER_GPU_SANITIZER-}" != 0 ] && command -v compute-sanitizer >/dev/nul
   if [ "$found" = 124 ]; then echo "memcheck found nothing in two minutes, and was not done"; elif [ "$found" != 0 ]; then status=$found; fi
 fi
 # A process for each part: a kernel that fails leaves its process without a GPU, but not the next.
-for part in conformance kernels step; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
-# A batch that fills the device better, with less kept.
-"$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
+for part in conformance curve kernels profile; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
+# A batch for which the update counts less; with less kept where memory is short.
+"$node" "$main" --out "$out/batch-4" --parts step --batch 4 "$@" || "$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
 # Each product in the way that was measured to be the fastest; cuBLASLt is one where it is installed.
 "$node" "$main" --out "$out/tuned" --parts kernels,step --tune "$@" || status=$?
-# Hopper's own products are taken on request only: the same checks and times with them, apart.
-if [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; then
-  echo "== with SLAYER_CUDA_WGMMA=1"
-  SLAYER_CUDA_WGMMA=1 "$node" "$main" --out "$out/wgmma" --parts conformance,kernels || status=$?
-fi
 exit "$status"

@@ -56,8 +56,7 @@ class CudaDevice final : public Device {
     check(driver().cuDeviceGetAttribute(&shared_bytes, kMostSharedBytes, device_), "the GPU's shared memory");
     check(driver().cuDeviceGetAttribute(&limits_.multiprocessors, kMultiprocessors, device_), "the GPU's multiprocessors");
     limits_.shared_bytes = static_cast<size_t>(shared_bytes);
-    // On request only: what the descriptors say to the hardware has not been seen to be right.
-    limits_.warpgroups = major == 9 && driver().cuTensorMapEncodeTiled != nullptr && std::getenv("SLAYER_CUDA_WGMMA") != nullptr;
+    limits_.warpgroups = major == 9 && driver().cuTensorMapEncodeTiled != nullptr;
     check(driver().cuDeviceTotalMem(&total_, device_), "the GPU's memory");
     name_ = std::string(name) + " (compute capability " + std::to_string(major) + "." + std::to_string(minor) + ")";
     if (major < 8) {

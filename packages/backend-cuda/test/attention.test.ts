@@ -73,7 +73,7 @@ function caseOf(op: OpName, { B = 1, T, S = T, H, K, E, window = 0, segments, of
 }
 
 async function onHopper<T>(body: (backend: Backend) => Promise<T>): Promise<T> {
-  Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9", SLAYER_CUDA_WGMMA: "1" });
+  Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9" });
   try {
     const backend = await createCudaBackend();
     const result = await body(backend);
@@ -81,7 +81,6 @@ async function onHopper<T>(body: (backend: Backend) => Promise<T>): Promise<T> {
     return result;
   } finally {
     delete process.env.SLAYER_HOST_DRIVER;
-    delete process.env.SLAYER_CUDA_WGMMA;
   }
 }
 

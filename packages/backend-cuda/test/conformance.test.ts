@@ -70,8 +70,8 @@ describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${not
   });
 
   // What is left to hardware are the encodings of descriptors and maps.
-  it("products of Hopper's warpgroups, which a device gets on request, likewise: small ones, and several tiles for each pair of blocks", async () => {
-    Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9", SLAYER_CUDA_WGMMA: "1" });
+  it("products of Hopper's warpgroups likewise: small ones, and several tiles for each pair of blocks", async () => {
+    Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9" });
     try {
       const backend = await createCudaBackend();
       const products = checked.filter(({ op, storage }) => op.startsWith("matmul") && storage === "bf16");
@@ -80,7 +80,6 @@ describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${not
       await backend.close();
     } finally {
       delete process.env.SLAYER_HOST_DRIVER;
-      delete process.env.SLAYER_CUDA_WGMMA;
     }
   });
 });

@@ -10,8 +10,6 @@ interface BackendEntry {
   readonly name: string;
   /** `named`: asked for by its name, and not by `auto`, which wants what is fast. */
   readonly open: (device: number, named: boolean) => Promise<Backend>;
-  /** Why `auto` passes it by. */
-  readonly onRequest?: string;
 }
 
 /**
@@ -19,7 +17,7 @@ interface BackendEntry {
  * backends; to add one, import it and give it a line.
  */
 const backends: readonly BackendEntry[] = [
-  { name: "cuda", open: openCuda, onRequest: "it has not been tried on a GPU yet" },
+  { name: "cuda", open: openCuda },
   { name: "webgpu", open: openWebgpu },
   { name: "cpu", open: openCpu },
   { name: "reference", open: openReference },
@@ -27,7 +25,8 @@ const backends: readonly BackendEntry[] = [
 
 export const backendNames: readonly string[] = ["auto", ...backends.map(({ name }) => name)];
 
-async function openCuda(device: number): Promise<Backend> {
+async function openCuda(device: number, named: boolean): Promise<Backend> {
+  if (!named && !mayHaveNvidiaGpu()) throw new NoDeviceError("this machine has no NVIDIA GPU that the system knows of");
   try {
     return await createCudaBackend({ device, tuning: diskTuning("cuda", process.env) });
   } catch (error) {
@@ -49,7 +48,12 @@ async function openWebgpu(device: number, named: boolean): Promise<Backend> {
 function mayHaveGpu(): boolean {
   if (process.platform !== "linux") return true;
   const nodes = existsSync("/dev/dri") ? readdirSync("/dev/dri") : [];
-  return nodes.some((name) => name.startsWith("renderD")) || existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
+  return nodes.some((name) => name.startsWith("renderD")) || mayHaveNvidiaGpu();
+}
+
+/** Their driver's device, or the one that Windows' Linux has instead of all. */
+function mayHaveNvidiaGpu(): boolean {
+  return existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
 }
 
 /** There is no such device in this machine: nothing to mend, so nothing that `auto` needs to mention. */
@@ -82,8 +86,7 @@ export async function openBackend(name: string, device: number, log: (text: stri
 async function openBest(device: number, log: (text: string) => void): Promise<Backend> {
   const problems: string[] = [];
   const absent: string[] = [];
-  for (const { name, open, onRequest } of backends) {
-    if (onRequest !== undefined) continue;
+  for (const { name, open } of backends) {
     try {
       const backend = await open(device, false);
       if (problems.length > 0) log(`using the ${name} backend, which is slower: ${problems.join("; ")}`);
@@ -113,11 +116,7 @@ export async function probeBackends(device: number): Promise<Probe[]> {
   return probes;
 }
 
-async function openAsAutoWould(
-  { open, onRequest }: BackendEntry,
-  device: number,
-): Promise<{ backend: Backend; auto: boolean }> {
-  if (onRequest !== undefined) return { backend: await open(device, true), auto: false };
+async function openAsAutoWould({ open }: BackendEntry, device: number): Promise<{ backend: Backend; auto: boolean }> {
   try {
     return { backend: await open(device, false), auto: true };
   } catch (error) {
