@@ -35,7 +35,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
   const auto queries = [](int n) { return head_panels<E, kQueryTile>(2 * Keys::kBytes + n % kStages * 2 * Queries::kBytes); };
   const auto gradients = [](int n) { return head_panels<E, kQueryTile>(2 * Keys::kBytes + (n % kStages * 2 + 1) * Queries::kBytes); };
   const auto statistics = [](int n) { return shared<float>(kStatistics + n % kStages * kStatisticBytes); };
-  const Dealer dealer{{shared<uint64_t>(kBarriers)}, shared<int>(kBarriers + Pipe<2>::kBytes)};
+  const Dealer dealer(kBarriers);
   const Pipe<kStages> pipe{shared<uint64_t>(kBarriers + Dealer::kBytes)};
   const Pipe<1> key_pipe{pipe.start + 2 * kStages};
   if (threadIdx.x == 0) {
@@ -68,6 +68,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
             gradients(n).copy(given.dout, pipe.full(n), work.b, query, h);
           }
         }
+        dealer.ask();
       }
     }
     if (warp_index() == 1) {
@@ -78,7 +79,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
         if (work.tile < 0) return;
         const QueryTiles tiles(args, work);
         for (int h = work.h * group; h < (work.h + 1) * group; h++) {
-          const int64_t head = (static_cast<int64_t>(work.b) * args.H + h) * args.T;
+          const int head = (work.b * args.H + h) * args.T;
           for (int query = tiles.first; query < tiles.first + tiles.tiles * kQueryTile; query += kQueryTile, n++) {
             pipe.wait_empty(n);
 #pragma unroll 1  // registers are few here

@@ -19,7 +19,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
   const auto gradients = head_panels<E, kBlockRows>(Queries::kBytes);
   const auto keys = [](int n) { return head_panels<E, kKeyTile>(2 * Queries::kBytes + n % kStages * 2 * Keys::kBytes); };
   const auto values = [](int n) { return head_panels<E, kKeyTile>(2 * Queries::kBytes + (n % kStages * 2 + 1) * Keys::kBytes); };
-  const Dealer dealer{{shared<uint64_t>(kBarriers)}, shared<int>(kBarriers + Pipe<2>::kBytes)};
+  const Dealer dealer(kBarriers);
   const Pipe<kStages> pipe{shared<uint64_t>(kBarriers + Dealer::kBytes)};
   const Pipe<1> query_pipe{pipe.start + 2 * kStages};
   if (threadIdx.x == 0) {
@@ -49,6 +49,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
           keys(n).copy(given.k, pipe.full(n), work.b, tiles.key(tile), kv);
           values(n).copy(given.v, pipe.full(n), work.b, tiles.key(tile), kv);
         }
+        dealer.ask();
       }
     }
     if (warp_index() == Dealer::kWarp) {
@@ -78,7 +79,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
     for (int half = 0; half < 2; half++) {
       const int query = first + row + group_row(half);
       seen[half] = counted(args, work.b, query, keys_of(args, query));
-      of[half] = statistic(args, (static_cast<int64_t>(work.b) * args.H + work.h) * args.T, query);
+      of[half] = statistic(args, (work.b * args.H + work.h) * args.T, query);
     }
     GroupSums<E> dq = {};
     query_pipe.wait_full(round);

@@ -63,7 +63,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   const auto values = [](int n) { return head_panels<E, kKeyRows>((1 + kKeyStages + n % kKeyStages) * Keys::kBytes); };
   const int bytes = (1 + 2 * kKeyStages) * Keys::kBytes;
   const Barrier barriers = shared<uint64_t>(bytes + Dealer::kBytes);
-  const Dealer dealer{{shared<uint64_t>(bytes)}, shared<int>(bytes + Pipe<2>::kBytes)};
+  const Dealer dealer(bytes);
   const Pipe<kKeyStages> key_pipe{barriers}, value_pipe{barriers + 2 * kKeyStages};
   const Pipe<1> query_pipe{barriers + 4 * kKeyStages};
   const auto turn = [=](int group) { return barriers + (4 * kKeyStages + 2 + group); };
@@ -98,6 +98,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
           arrive_expecting(value_pipe.full(n), Keys::kBytes);
           values(n).copy(given.v, value_pipe.full(n), work.b, tiles.key(tile), kv);
         }
+        dealer.ask();
       }
     }
     if (warp_index() == Dealer::kWarp) {

@@ -68,14 +68,23 @@ struct GroupWork {
 // Work as it is dealt to blocks that are free: tile 0 of `at_once` heads, then tile 1 …, then the next heads.
 struct Dealer {
   static constexpr unsigned kWarp = 3;
-  static constexpr int kBytes = Pipe<2>::kBytes + 32;
+  static constexpr int kBytes = Pipe<2>::kBytes + 8 + 32;
   Pipe<2> pipe;
+  Barrier asked;
   Shared<int> slots;
 
-  // `producers` warps take what consumers take.
-  __device__ __forceinline__ void make(unsigned producers) const { pipe.make(1, kConsumerWarps + producers); }
+  __device__ __forceinline__ explicit Dealer(int byte)
+      : pipe{shared<uint64_t>(byte)}, asked(shared<uint64_t>(byte + Pipe<2>::kBytes)), slots(shared<int>(byte + Pipe<2>::kBytes + 8)) {}
 
-  // By the dealer's warp: all tiles of `heads` heads in each of B entries. How much is skipped is found one piece ahead.
+  // `producers` warps take what consumers take.
+  __device__ __forceinline__ void make(unsigned producers) const {
+    pipe.make(1, kConsumerWarps + producers);
+    make_barrier(asked, 1);
+  }
+  // By the thread that begins copies, when all of this piece's have begun: whoever asks earlier may hold what another could begin.
+  __device__ __forceinline__ void ask() const { arrive(asked); }
+
+  // By the dealer's warp: all tiles of `heads` heads in each of B entries.
   template <class Skipped>
   __device__ __forceinline__ void deal(const GroupAttention& args, int tiles, int heads, Skipped skipped) const {
     int number = static_cast<int>(blockIdx.x);
@@ -99,6 +108,7 @@ struct Dealer {
         arrive(pipe.full(n));
       }
       if (work.tile < 0) return;
+      wait_at(asked, n & 1);
       if (lane_index() == 0) number = take_number(args.dealt) + static_cast<int>(gridDim.x);
       number = shuffle(number, 0);
     }
@@ -132,7 +142,7 @@ struct Statistic {
   float lse;  // in units of log₂; ∞ where there is no query, which makes p 0
   float delta;
 };
-__device__ __forceinline__ Statistic statistic(const Attention& args, int64_t head, int query) {
+__device__ __forceinline__ Statistic statistic(const Attention& args, int head, int query) {
   if (query >= args.T) return {INFINITY, 0};
   return {args.lse[head + query] * kLog2e, args.delta[head + query]};
 }

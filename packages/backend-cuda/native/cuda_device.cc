@@ -116,13 +116,14 @@ class CudaDevice final : public Device {
     if (driver().cuCtxSetCurrent(context_) == kSuccess) driver().cuMemFree(address);
   }
 
-  std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) override {
+  std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault, size_t cleared) override {
     health_.require_sound();
     enter_thread();
     const Range range([&] { return "prepare " + std::to_string(launches.size()) + " launches"; });
     auto plan = std::make_unique<GraphPlan>();
     plan->launches = std::move(launches);
     plan->fault = fault;
+    plan->cleared = cleared;
     for (const Launch& each : plan->launches) {
       if (each.kernel != kLibraryProduct) modules_.find(each.kernel, each.shared_bytes);
     }
@@ -180,7 +181,7 @@ class CudaDevice final : public Device {
     health_.require_sound();
     auto& plan = static_cast<GraphPlan&>(prepared);
     const Range range([&] { return "run " + std::to_string(plan.launches.size()) + " launches"; });
-    check(driver().cuMemsetD8Async(plan.fault, 0, sizeof(Fault), stream_), "running a plan");
+    check(driver().cuMemsetD8Async(plan.fault, 0, plan.cleared, stream_), "running a plan");
     const Outcome outcome = one_by_one_ ? run_one_by_one(plan, cancelled) : run_graphs(plan, cancelled);
     Pinned& pinned = next_pinned();
     check(driver().cuMemcpyDtoHAsync(pinned.data, plan.fault, sizeof(Fault), stream_), "running a plan");

@@ -38,8 +38,8 @@ class Device {
   virtual uint64_t allocate(size_t bytes) = 0;
   virtual void release(uint64_t address) noexcept = 0;
 
-  // `fault` is a Fault in device memory, which each run clears first.
-  virtual std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault) = 0;
+  // `fault` is a Fault in device memory, with whatever else each run clears first: `cleared` bytes.
+  virtual std::unique_ptr<Prepared> prepare(std::vector<Launch> launches, uint64_t fault, size_t cleared) = 0;
 
   // To be called on a thread before the following.
   virtual void enter_thread() = 0;

@@ -22,6 +22,7 @@ class GraphPlan final : public Prepared {
   std::vector<CUgraphExec> graphs;
   std::vector<Launch> launches;  // for messages, and for running one by one
   uint64_t fault = 0;
+  size_t cleared = 0;  // bytes from there on, before each run
 
   // Of one graph, for profilers.
   std::string title(size_t graph) const {

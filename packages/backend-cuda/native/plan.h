@@ -26,7 +26,7 @@ struct DeviceBlock final : Block {
 struct BoundPlan {
   Blocks blocks;
   std::shared_ptr<DeviceBlock> workspace;  // of all plans of a session that it is large enough for: one runs at a time
-  std::unique_ptr<DeviceBlock> fault;
+  std::unique_ptr<DeviceBlock> fault;  // and counters
   std::vector<std::string> ops;  // by step, for messages
   std::unique_ptr<Prepared> prepared;
 };

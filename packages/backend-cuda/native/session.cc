@@ -127,10 +127,10 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
       }
     }
     plan->workspace = workspace_;
-    plan->fault = std::make_unique<DeviceBlock>(device_, sizeof(Fault));
+    plan->fault = std::make_unique<DeviceBlock>(device_, measured.cleared_bytes());
     Lowering lowering(limits(), choices_, plan->workspace->at, static_cast<Fault*>(plan->fault->address()));
     for (const Call& call : calls) lowering.lower(call);
-    plan->prepared = device_->prepare(lowering.launches(), plan->fault->at);
+    plan->prepared = device_->prepare(lowering.launches(), plan->fault->at, lowering.cleared_bytes());
   } catch (const DeviceError& error) {
     throw_coded(env, error);
   }

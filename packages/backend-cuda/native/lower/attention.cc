@@ -51,35 +51,35 @@ Extent rows(int32_t n, int32_t heads, int32_t batch) {
 
 // What Hopper's kernels take, see kernels/attention/groups.h: less would not fill their tiles. The softmax relies on the sign of the scale.
 bool on_warpgroups(const Limits& limits, const Attention& args) {
-  return limits.warpgroups && (args.E == 64 || args.E == 128) && args.T >= 64 && args.scale > 0;
+  return limits.warpgroups && (args.E == 64 || args.E == 128) && args.T >= 64 && args.scale > 0 &&
+         int64_t{args.B} * args.H * args.T < int64_t{1} << 31;
 }
 
-// As many heads side by side as read what `bytes` a head are again out of this much of the cache.
-int32_t at_once(int64_t bytes, int64_t heads) {
-  constexpr int64_t kCached = int64_t{24} << 20;
-  return static_cast<int32_t>(std::clamp<int64_t>(kCached / bytes, 1, heads));
-}
-
-// With maps of whatever operands there are, and `launches` counters of dealt work, made 0.
-GroupAttention grouped(const Attention& args, Lowering& lowering, int64_t launches) {
+// With maps of whatever operands there are.
+GroupAttention grouped(const Attention& args, const Lowering& lowering) {
   const auto map = [&](const void* data, int64_t rows, int64_t heads) {
     return data == nullptr ? TensorMap{} : lowering.map(data, {heads * args.E, rows, args.B}, {2 * heads * args.E, 2 * rows * heads * args.E});
   };
-  Pointwise zeros{};
-  zeros.y = lowering.workspace<int32_t>(launches);
-  zeros.n = launches;
-  lowering.launch("fill_f32", {1}, {256}, zeros);
-  return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H),
-          static_cast<int32_t*>(zeros.y), 1};
+  return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H)};
 }
 
-// 128 rows at a time, of each head in turn; `bytes` of shared memory for each element of a head's row, and some for barriers.
-void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t at_once, int64_t bytes) {
-  args.at_once = at_once;
+// 128 of `rows` rows at a time, of each of so many heads per entry; `group` of them read the same rows, `read` bytes in all, again and again.
+// `bytes` of shared memory for each element of a head's row, and some for barriers.
+void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t group, int64_t read,
+                    int64_t bytes) {
+  const int32_t multiprocessors = lowering.limits().multiprocessors;
+  const int64_t groups = int64_t{args.attention.B} * heads / group;
   const int64_t pieces = tiles(rows, kQueryRows) * heads * args.attention.B;
   require(pieces < int64_t{1} << 30, "it has too many rows");
-  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, lowering.limits().multiprocessors))}, {384},
-                  args, static_cast<size_t>(bytes * args.attention.E + 4096));
+  // As many heads side by side as read out of about this much of the cache, but enough of them that the last ones' longest pieces are
+  // not what everything waits for.
+  constexpr int64_t kCached = int64_t{24} << 20;
+  const int64_t least = tiles(2 * multiprocessors, tiles(rows, kQueryRows) * group);
+  const int64_t sections = std::max<int64_t>(groups / std::max(kCached / read, least), 1);
+  args.at_once = static_cast<int32_t>(tiles(groups, sections) * group);
+  args.dealt = lowering.counter();
+  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, multiprocessors))}, {384}, args,
+                  static_cast<size_t>(bytes * args.attention.E + 4096));
 }
 
 }  // namespace
@@ -99,8 +99,7 @@ void lower_attention(const Call& call, Lowering& lowering) {
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * (kQueryRows + 4 * kTileRows));
   if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
     if (on_warpgroups(lowering.limits(), args)) {
-      const int32_t kv = at_once(int64_t{4} * args.S * args.E, int64_t{args.B} * args.K);
-      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering, 1), args.T, args.H, kv * (args.H / args.K), 1280);
+      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, args.H / args.K, int64_t{4} * args.S * args.E, 1280);
       return;
     }
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
@@ -134,13 +133,10 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {
-      GroupAttention maps = grouped(args, lowering, 2);
-      const int64_t kv_heads = int64_t{args.B} * args.K;
+      const GroupAttention maps = grouped(args, lowering);
       const int32_t group = args.H / args.K;
-      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group * at_once(int64_t{4} * args.S * args.E, kv_heads), 1536);
-      maps.dealt++;
-      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, at_once(int64_t{4} * args.T * args.E * group, kv_heads),
-                     args.E == 64 ? 1536 : 1280);
+      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group, int64_t{4} * args.S * args.E, 1536);
+      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, 1, int64_t{4} * args.T * args.E * group, args.E == 64 ? 1536 : 1280);
       return;
     }
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);

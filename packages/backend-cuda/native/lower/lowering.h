@@ -48,6 +48,8 @@ class Lowering {
   // Those of its steps so far for which there was a choice.
   const std::vector<Product>& products() const { return products_; }
   size_t workspace_bytes() const { return workspace_bytes_; }
+  // Of the fault, and of the counters that follow it.
+  size_t cleared_bytes() const { return sizeof(Fault) + counters_ * sizeof(int32_t); }
 
   // For the functions of the table.
   template <class Args>
@@ -72,6 +74,11 @@ class Lowering {
   TensorMap map(const void* data, std::initializer_list<int64_t> extents, std::initializer_list<int64_t> strides) const {
     return fault_ == nullptr ? TensorMap{} : map_of(data, extents, strides);
   }
+  // For one launch; 0 when a run begins.
+  int32_t* counter() {
+    const size_t index = counters_++;
+    return fault_ == nullptr ? nullptr : reinterpret_cast<int32_t*>(fault_ + 1) + index;
+  }
   std::string choose(Product product);
   const Limits& limits() const { return limits_; }
   Fault* fault() const { return fault_; }
@@ -86,6 +93,7 @@ class Lowering {
   std::vector<Launch> launches_;
   size_t workspace_used_ = 0;
   size_t workspace_bytes_ = 0;
+  size_t counters_ = 0;
   uint32_t step_ = 0;
 };
 
