@@ -36,7 +36,9 @@ async function failures(
 describe.skipIf(missing !== undefined)(`kernels within their cases' tolerances of the f64 reference${note}`, () => {
   it("where a binding holds 48 KiB: larger operands in panels", async () => {
     const options = { limits: { bindingBytes: 48 * 2 ** 10 } };
-    expect(await failures(options, (c) => !c.op.startsWith("attention"))).toEqual({});
+    // The gradient of an embedding is not made in panels.
+    const inPanels = (c: Case) => !c.op.startsWith("attention") && !/^embedding_backward V\d+ D1032/.test(c.name);
+    expect(await failures(options, inPanels)).toEqual({});
   });
 
   it("where a binding holds 112 KiB: attention sequence by sequence", async () => {
