@@ -22,7 +22,7 @@ struct QueryTiles {
 
 template <int E>
 __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given) {
-  constexpr int kStages = E == 64 ? 4 : 3;
+  constexpr int kStages = 4;
   using Keys = HeadPanels<E, kBlockRows>;
   using Queries = HeadPanels<E, kQueryTile>;
   constexpr int kStatisticBytes = 8 * kQueryTile;
@@ -84,9 +84,9 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
             pipe.wait_empty(n);
 #pragma unroll 1  // registers are few here
             for (int i = static_cast<int>(lane_index()); i < kQueryTile; i += kLanes) {
-              const Statistic of = statistic(args, head, query + i);
-              statistics(n)[2 * i] = of.lse;
-              statistics(n)[2 * i + 1] = of.delta;
+              const bool inside = query + i < args.T;
+              statistics(n)[2 * i] = inside ? args.lse[head + query + i] * kLog2e : INFINITY;
+              statistics(n)[2 * i + 1] = inside ? args.delta[head + query + i] : 0.0f;
             }
             arrive(pipe.full(n));
           }

@@ -136,7 +136,7 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
       const GroupAttention maps = grouped(args, lowering);
       const int32_t group = args.H / args.K;
       launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group, int64_t{4} * args.S * args.E, 1536);
-      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, 1, int64_t{4} * args.T * args.E * group, args.E == 64 ? 1536 : 1280);
+      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, 1, int64_t{4} * args.T * args.E * group, 1536);
       return;
     }
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
