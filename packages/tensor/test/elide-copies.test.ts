@@ -22,7 +22,7 @@ function made() {
 
 const stepsOf = (graph: Graph, outputs: Record<string, Tensor> = {}) =>
   makePlan(graph, outputs).steps.map(({ op, outputs: results }) =>
-    `${op} ${results.map(({ place }) => place.in)}`.trim(),
+    [op, ...results.map(({ place }) => place.in)].join(" "),
   );
 
 describe("a result that is only copied into state", () => {
