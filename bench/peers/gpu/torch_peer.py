@@ -2,12 +2,13 @@
 geometry with Transformers, random weights, the same blocks frozen, bf16, SDPA, fused AdamW. To be run on the machine on
 which tools/gpu/run.sh ran, right after it; prints a table and writes OUT as JSON.
 
-    python3 bench/peers/gpu/torch_peer.py --out bench/results/peers-gpu.json [--batch N] [--checkpointing] [--parts kernels,step]
+    python3 bench/peers/gpu/torch_peer.py --out bench/results/peers-gpu.json [--batch N,N] [--checkpointing] [--parts kernels,step]
 
 What differs from ours, in PyTorch's favour: trained weights and AdamW's moments are bf16 (no f32 masters), gradients too.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -111,7 +112,8 @@ def step(batch, checkpointing, length=4096, steps=6):
         times.append(time.perf_counter() - start)
     s = statistics.median(times[1:])
     peak = torch.cuda.max_memory_allocated()
-    print(f"step: {batch * length / s:.0f} tokens/s, {s * 1000:.0f} ms, peak memory {peak / 2**30:.2f} GiB, losses {losses}", flush=True)
+    torch.cuda.reset_peak_memory_stats()
+    print(f"step, batch {batch}: {batch * length / s:.0f} tokens/s, {s * 1000:.0f} ms, peak memory {peak / 2**30:.2f} GiB, losses {losses}", flush=True)
     return {"tokensPerSecond": batch * length / s, "secondsPerStep": s, "peakBytes": peak, "losses": losses, "batch": batch,
             "checkpointing": checkpointing}
 
@@ -119,16 +121,20 @@ def step(batch, checkpointing, length=4096, steps=6):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", default="1", help="sequences in a step; several with commas between")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--parts", default="kernels,step")
     options = parser.parse_args()
     result = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     print(result["device"], result["torch"], flush=True)
     for part in options.parts.split(","):
-        result[part] = kernels() if part == "kernels" else step(options.batch, options.checkpointing)
-        with open(options.out, "w") as file:
-            json.dump(result, file, indent=2)
+        for batch in options.batch.split(",") if part == "step" else [None]:
+            found = kernels() if batch is None else step(int(batch), options.checkpointing)
+            result[part if batch in (None, "1") else f"{part}, batch {batch}"] = found
+            with open(options.out, "w") as file:
+                json.dump(result, file, indent=2)
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
