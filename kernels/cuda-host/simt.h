@@ -265,6 +265,11 @@ inline bool set_first(int* word, int value) {
 
 inline int take_number(int* word) { return (*word)++; }
 
+inline void sincosf(float x, float* sine, float* cosine) {
+  *sine = std::sin(x);
+  *cosine = std::cos(x);
+}
+
 using std::max;
 using std::min;
 

@@ -47,8 +47,10 @@ __device__ __forceinline__ void rope(const Rope& args) {
     if (i < tokens * row) fetch();
     for (int j = static_cast<int>(threadIdx.x); j < tokens * half; j += threads) {
       const float radians = static_cast<float>(args.positions[first + j / half]) * args.frequencies[j % half];
-      cosines[j] = cosf(radians);
-      sines[j] = args.sign * sinf(radians);
+      float s, c;
+      sincosf(radians, &s, &c);
+      cosines[j] = c;
+      sines[j] = args.sign * s;
     }
     __syncthreads();
     while (i < tokens * row) {
