@@ -1,71 +1,53 @@
 // Rotary position embedding (Su et al. 2021), half-split layout: in each head the pair (x_i, x_{i+half}) is rotated by the angle
-// position·frequency_i, or by its negative. x, y [tokens, width] of type T. A block takes a few tokens: its threads compute their angles
-// once, while the first elements are on their way, and then rotate all heads.
+// position·frequency_i, or by its negative. x, y [tokens, width] of type T. A thread takes the same pairs of kRopeHeads heads, so that it
+// computes their angles once, while the elements are on their way.
 #include "../cuda/device.h"
 
 namespace slayer::cuda {
 
-// N values of shared memory, N = 1 or a multiple of 4.
-template <int N>
-__device__ __forceinline__ void load_shared(float (&x)[N], Shared<float> p) {
-  if constexpr (N == 1) {
-    x[0] = p[0];
-  } else {
-#pragma unroll
-    for (int i = 0; i < N; i += 4) {
-      const Pack<float, 4> four = load_four(p + i);
-#pragma unroll
-      for (int k = 0; k < 4; k++) x[i + k] = four.v[k];
-    }
-  }
-}
+constexpr int kRopeHeads = 4;
 
-template <class T>
+template <class T, int Heads = kRopeHeads>
 __device__ __forceinline__ void rope(const Rope& args) {
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * args.tokens_per_block;
-  const int tokens = static_cast<int>(min(args.tokens - first, static_cast<int64_t>(args.tokens_per_block)));
-  const int half = args.half;
-  const int threads = static_cast<int>(blockDim.x);
-  const Shared<float> cosines = shared<float>(0);
-  const Shared<float> sines = cosines + args.tokens_per_block * half;
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const int packs = half / N;            // of half a head
-    const int row = args.width / (2 * N);  // of the first halves of a token's heads
-    Pack<T, N> a, b;
-    int angle, i = static_cast<int>(threadIdx.x);
-    int64_t at;
-    const auto fetch = [&] {
-      const int token = i / row;
-      const int head = i % row / packs;
-      const int pair = i % row % packs * N;
-      angle = token * half + pair;
-      at = (first + token) * args.width + head * 2 * half + pair;
-      a = load_pack<T, N>(static_cast<const T*>(args.x) + at);
-      b = load_pack<T, N>(static_cast<const T*>(args.x) + at + half);
-    };
-    if (i < tokens * row) fetch();
-    for (int j = static_cast<int>(threadIdx.x); j < tokens * half; j += threads) {
-      const float radians = static_cast<float>(args.positions[first + j / half]) * args.frequencies[j % half];
-      float s, c;
-      sincosf(radians, &s, &c);
-      cosines[j] = c;
-      sines[j] = args.sign * s;
+    const int half = args.half;
+    const int packs = half / N;
+    const int heads = args.width / (2 * half);
+    const int groups = (heads + Heads - 1) / Heads;
+    const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    const int pair = i % packs * N;
+    const int head = i / packs % groups * Heads;
+    const int token = i / packs / groups;
+    if (token >= args.tokens) return;
+    const int64_t at = static_cast<int64_t>(token) * args.width + head * 2 * half + pair;
+    Pack<T, N> a[Heads], b[Heads];
+#pragma unroll
+    for (int h = 0; h < Heads; h++) {
+      if (head + h >= heads) continue;
+      const T* const x = static_cast<const T*>(args.x) + at + h * 2 * half;
+      a[h] = load_pack<T, N>(x);
+      b[h] = load_pack<T, N>(x + half);
     }
-    __syncthreads();
-    while (i < tokens * row) {
-      float c[N], s[N], y[N], z[N];
-      load_shared<N>(c, cosines + angle);
-      load_shared<N>(s, sines + angle);
+    const float position = static_cast<float>(args.positions[token]);
+    float c[N], s[N];
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      sincosf(position * args.frequencies[pair + k], &s[k], &c[k]);
+      s[k] *= args.sign;
+    }
+#pragma unroll
+    for (int h = 0; h < Heads; h++) {
+      if (head + h >= heads) continue;
+      float y[N], z[N];
 #pragma unroll
       for (int k = 0; k < N; k++) {
-        y[k] = to_float(a.v[k]) * c[k] - to_float(b.v[k]) * s[k];
-        z[k] = to_float(b.v[k]) * c[k] + to_float(a.v[k]) * s[k];
+        y[k] = to_float(a[h].v[k]) * c[k] - to_float(b[h].v[k]) * s[k];
+        z[k] = to_float(b[h].v[k]) * c[k] + to_float(a[h].v[k]) * s[k];
       }
-      store<N>(static_cast<T*>(args.y) + at, y);
-      store<N>(static_cast<T*>(args.y) + at + half, z);
-      i += threads;
-      if (i < tokens * row) fetch();
+      T* const to = static_cast<T*>(args.y) + at + h * 2 * half;
+      store<N>(to, y);
+      store<N>(to + half, z);
     }
   });
 }

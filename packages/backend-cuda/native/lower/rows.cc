@@ -127,12 +127,12 @@ void lower_rope(const Call& call, Lowering& lowering) {
   args.half = static_cast<int32_t>(frequencies.size());
   args.sign = call.attr("inverse") != 0 ? -1.0f : 1.0f;
   args.wide = wide(args.half, {&x, &call.out[0]});
-  // Tokens enough that each thread computes an angle.
-  args.tokens_per_block = std::max(1, static_cast<int32_t>(kThreads) / args.half);
-  const size_t angles = static_cast<size_t>(args.tokens_per_block) * static_cast<size_t>(args.half);
-  require(2 * sizeof(float) * angles <= 48 << 10, "heads are wider than 12288");
-  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(args.tokens, args.tokens_per_block))}, {kThreads}, args,
-                  2 * sizeof(float) * angles);
+  // Pairs of several heads to a thread, see rope.cu.
+  constexpr int64_t kHeads = 4;
+  const int64_t heads = tiles(args.width / (2 * args.half), kHeads);
+  const int64_t threads = args.tokens * heads * (args.half / (args.wide ? pack_of(x) : 1));
+  require(threads < (int64_t{1} << 31) - kThreads, "it has more elements than threads can be counted");
+  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(threads, kThreads))}, {kThreads}, args);
 }
 
 void lower_dequantize(const Call& call, Lowering& lowering) {
