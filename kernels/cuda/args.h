@@ -100,13 +100,16 @@ struct Embedding {
   int32_t wide;
 };
 
+// Rows of a table whose gradients are looked for together.
+constexpr int32_t kBucketRows = 64;
+
 // A position, and the row of the table that its id asks for.
 struct RowOfPosition {
   int32_t row;
   int32_t position;
 };
 
-// dtable [rows, columns] from dy [positions, columns]. The positions are sorted into buckets of neighbouring rows: those of bucket b
+// dtable [rows, columns] from dy [positions, columns]. The positions are sorted into buckets of kBucketRows rows: those of bucket b
 // are sorted[starts[b]] … before sorted[starts[b + 1]].
 struct EmbeddingBackward {
   const void* dy;

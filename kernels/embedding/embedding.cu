@@ -41,7 +41,6 @@ __device__ __forceinline__ void embedding(const Embedding& args) {
   });
 }
 
-constexpr int kBucketRows = 64;
 constexpr int kBucketThreads = 256;
 constexpr int kBucketWarps = kBucketThreads / static_cast<int>(kLanes);
 

@@ -169,7 +169,7 @@ void lower_embedding(const Call& call, Lowering& lowering) {
 void lower_embedding_backward(const Call& call, Lowering& lowering) {
   const auto& [dy, ids] = std::tie(call.in[0], call.in[1]);
   require(call.out[0].dtype == DType::f32, "a table's gradient is f32 only");
-  require(ids.size() < (int64_t{1} << 31) - kThreads, "it has more positions than a warp counts");
+  require(ids.size() < (int64_t{1} << 31) - 16 * kThreads, "it has more positions than a warp counts");
   EmbeddingBackward args{};
   args.dy = dy.data;
   args.ids = ids.as<int32_t>();
@@ -178,9 +178,7 @@ void lower_embedding_backward(const Call& call, Lowering& lowering) {
   args.positions = static_cast<int32_t>(ids.size());
   args.rows = static_cast<int32_t>(call.out[0].rows());
   args.wide = wide(args.columns, {&dy, &call.out[0]});
-  // Of a bucket, and of a block in its row; see embedding.cu.
-  constexpr int64_t kBucketRows = 64;
-  const int64_t columns = 2 * kThreads * (args.wide ? 4 : 1);
+  const int64_t columns = 2 * kThreads * (args.wide ? 4 : 1);  // of a block, see embedding.cu
   const int64_t buckets = tiles(args.rows, kBucketRows);
   args.sorted = lowering.workspace<RowOfPosition>(args.positions);
   args.starts = lowering.workspace<int32_t>(buckets + 1);
