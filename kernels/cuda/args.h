@@ -136,6 +136,7 @@ struct Dequantize {
 
 struct Adamw {
   void* p;
+  void* working;  // [n] bf16, p rounded; or null
   const void* g;
   float* m;
   float* v;

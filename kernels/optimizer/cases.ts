@@ -1,4 +1,4 @@
-import { bf16, f32, type KernelCase, normal, scalar } from "../case.js";
+import { bf16, f32, type KernelCase, normal, ROUNDED_TO_BF16, scalar } from "../case.js";
 
 const adamwTolerance = { value: 2e-6, reason: "about 14 f32 operations per element, one square root, one division" };
 const sameBits = {
@@ -20,14 +20,16 @@ interface AdamwCase {
   factor?: number;
   /** Parameters in bf16, rounded stochastically. */
   seed?: number;
+  /** A copy of the parameters in bf16. */
+  working?: true;
   bench?: true;
 }
 
-function adamwCase({ shape, step, weightDecay, factor = 0.5, seed, bench }: AdamwCase): KernelCase {
+function adamwCase({ shape, step, weightDecay, factor = 0.5, seed, working, bench }: AdamwCase): KernelCase {
   const stochastic = seed !== undefined;
   const moments = step === 1 ? 0 : 0.1; // nothing has been averaged before the first step
   return {
-    name: `adamw ${shape.join("×")} step ${step}, decay ${weightDecay}, factor ${factor}${stochastic ? `, stochastic ${seed}` : ""}`,
+    name: `adamw ${shape.join("×")} step ${step}, decay ${weightDecay}, factor ${factor}${stochastic ? `, stochastic ${seed}` : ""}${working ? ", with a copy in bf16" : ""}`,
     op: "adamw",
     attrs: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay, ...(stochastic && { stochastic, seed }) },
     inputs: [
@@ -39,9 +41,11 @@ function adamwCase({ shape, step, weightDecay, factor = 0.5, seed, bench }: Adam
       stochastic
         ? f32({ kind: "values", values: [...stepValues(step), step] }, 4)
         : f32({ kind: "values", values: stepValues(step) }, 3),
+      ...(working ? [bf16(...shape)] : []),
     ],
-    tolerance: stochastic ? sameBits : adamwTolerance,
+    tolerance: working ? ROUNDED_TO_BF16 : stochastic ? sameBits : adamwTolerance,
     ...(stochastic && { storage: "bf16" }),
+    ...(working && { storage: "bf16 weights" }),
     ...(bench && { bench }),
   };
 }
@@ -72,6 +76,7 @@ export const cases: readonly KernelCase[] = [
   adamwCase({ shape: [131], step: 1000, weightDecay: 0.1, factor: 1 }),
   adamwCase({ shape: [66], step: 3, weightDecay: 0.1, factor: 0 }), // gradients scaled away: moments only decay
   adamwCase({ shape: [4, 66], step: 2, weightDecay: 0.1 }),
+  ...[[257], [4, 66]].map((shape) => adamwCase({ shape, step: 2, weightDecay: 0.1, working: true })),
   adamwCase({ shape: [4, 66], step: 2, weightDecay: 0.1, seed: 2 }),
   adamwCase({ shape: [257], step: 1, weightDecay: 0.1, seed: 1 }),
   adamwCase({ shape: [3, 1025], step: 7, weightDecay: 0.1, seed: 4_000_000_000 }),

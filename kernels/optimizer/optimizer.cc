@@ -5,7 +5,7 @@
 //   adamw:           g = factor·gradient, m = β1·m + (1−β1)·g, v = β2·v + (1−β2)·g²,
 //                    p −= lr·(weightDecay·p + m/c1 / (√(v/c2) + eps)); step [3] = lr, c1, c2 (Loshchilov & Hutter 2019)
 //
-// adamw is one pass: 16 bytes read and 12 written per parameter. Ranges of N go to the threads.
+// adamw is one pass: 16 bytes read and 12 written per parameter, and 2 where a rounded copy is kept. Ranges of N go to the threads.
 #include <cmath>
 
 #include "../cpu/kernel.h"
@@ -48,6 +48,7 @@ void adamw(const Call& call, Pool& pool) {
   const float lr = call.in[5].f32()[0];
   const float inverse_c1 = 1 / call.in[5].f32()[1];
   const float inverse_c2 = 1 / call.in[5].f32()[2];
+  Bf16* const working = call.in.size() > 6 ? call.in[6].bf16() : nullptr;
   const auto b1 = static_cast<float>(call.attr("beta1"));
   const auto b2 = static_cast<float>(call.attr("beta2"));
   const auto rest1 = static_cast<float>(1 - call.attr("beta1"));
@@ -63,7 +64,9 @@ void adamw(const Call& call, Pool& pool) {
       at.store(m + i, first);
       at.store(v + i, second);
       const Vec update = decay * old + first * inverse_c1 / (square_root(second * inverse_c2) + eps);
-      at.store(p + i, old - lr * update);
+      const Vec updated = old - lr * update;
+      at.store(p + i, updated);
+      if (working != nullptr) at.store(working + i, updated);
     });
   });
 }

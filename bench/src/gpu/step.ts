@@ -142,6 +142,7 @@ function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, 
   const gradient = graph.state("gradient", [n]);
   const { norm, factor } = clipFactor(sumOfSquares(gradient), graph.input("scale", [1], "f32"), 1);
   const master = graph.state("master", [n]);
+  const working = graph.state("working", [n], dtype);
   adamw(
     {
       parameter: master,
@@ -150,10 +151,11 @@ function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, 
       v: graph.state("v", [n]),
       factor,
       step: graph.input("step", [3], "f32"),
+      ...(dtype === "bf16" && { working }),
     },
     { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
   );
-  copy(graph.state("working", [n], dtype), master);
+  if (dtype === "f32") copy(working, master);
   return [graph, { norm }];
 }
 

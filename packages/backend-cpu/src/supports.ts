@@ -2,6 +2,7 @@ import { definitionOf, type Kernel, type OpName } from "@slayer/tensor";
 
 /** Operands that may be stored in bf16: weights. Activations, and whatever an op yields, are f32; `copy` converts. */
 const inBf16: Partial<Record<OpName, readonly number[]>> = {
+  adamw: [6],
   add_bias: [1],
   copy: [0, 1],
   embedding: [0],

@@ -1,8 +1,10 @@
 import { createCudaBackend } from "@slayer/backend-cuda";
 import {
   accumulate,
+  adamw,
   add,
   type Backend,
+  copy,
   createReferenceBackend,
   differentiate,
   fusedOps,
@@ -50,6 +52,36 @@ async function train(backend: Backend, dtype: "bf16" | "f32" = "bf16") {
   for (const { name } of weights) Object.assign(values, { [`d.${name}`]: await store.read(`d.${name}`) });
   return { ops: program.plan.steps.map(({ op }) => op), values: values as Record<string, Float32Array> };
 }
+
+/** Masters and their bf16 copies after two updates; the copies are AdamW's own, or made by `copy` behind it. */
+async function updated(backend: Backend, n: number, apart: boolean) {
+  const graph = new Graph();
+  const master = graph.parameter("master", [n]);
+  const working = graph.parameter("working", [n], "bf16");
+  const [gradient, m, v] = ["gradient", "m", "v"].map((name) => graph.state(name, [n]));
+  const scalars = { factor: graph.input("factor", [1], "f32"), step: graph.input("step", [3], "f32") };
+  const operands = { parameter: master, gradient: gradient!, m: m!, v: v!, ...scalars };
+  const options = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 };
+  adamw({ ...operands, ...(!apart && { working }) }, options);
+  if (apart) copy(working, master);
+  const store = new Store(backend);
+  for (const { name, dtype } of [master, working, gradient!, m!, v!]) store.add({ name, shape: [n], dtype });
+  const values = Float32Array.from({ length: n }, (_, i) => Math.sin(i * 12.9898));
+  await store.write("master", values);
+  await store.write("gradient", Float32Array.from(values).reverse());
+  const program = await Program.compile(graph, {}, store);
+  for (let i = 0; i < 2; i++)
+    await program.run({ factor: Float32Array.of(0.5), step: Float32Array.of(0.02, 0.1, 0.05) });
+  return { master: await store.read("master"), working: await store.read("working") };
+}
+
+describe.skipIf(missing !== undefined)(`AdamW on the host's executor${note}`, () => {
+  it.each([515, 520])("its copy of %i parameters in bf16 is bit for bit what a copy behind it is", async (n) => {
+    const backend = await createCudaBackend();
+    expect(await updated(backend, n, false)).toEqual(await updated(backend, n, true));
+    await backend.close();
+  });
+});
 
 describe.skipIf(missing !== undefined)(`fused products on the host's executor${note}`, () => {
   it("a feed-forward and its gradients are no farther from the f32 reference (RMS, relative) than made of their parts, both ≤ 2⁻⁵", async () => {

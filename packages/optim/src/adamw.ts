@@ -219,8 +219,8 @@ function recordUpdate(
     const step = graph.input(`step.${name}`, [stochastic ? 4 : 3], dtype);
     // Elements of two groups have the same numbers, and must not have the same bits.
     const seed = stochastic && { seed: stochastic.seed + i };
-    adamw({ parameter, gradient, m, v, factor, step }, { beta1, beta2, eps, weightDecay, ...seed });
-    if (working) copy(graph.parameter(`parameter.${name}`, shape, working), parameter);
+    const copied = working && { working: graph.parameter(`parameter.${name}`, shape, working) };
+    adamw({ parameter, gradient, m, v, factor, step, ...copied }, { beta1, beta2, eps, weightDecay, ...seed });
     if (!overwrite) clear(gradient);
   });
   return graph;

@@ -45,7 +45,7 @@ export interface OpDefinition {
   cost(inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): Cost;
   /** Emits the backward nodes; returns per input its gradient, undefined where none is needed. Absent: not differentiable. */
   gradient?(context: GradientContext): readonly (Tensor | undefined)[];
-  /** Indices of inputs that are written. They must be state or parameters. */
+  /** Indices of inputs that are written, where they are given. They must be state or parameters. */
   readonly mutates?: readonly number[];
   /**
    * Never kept for the backward pass, but computed again each time that it is read there: results that are cheap to make from

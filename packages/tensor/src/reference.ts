@@ -125,7 +125,7 @@ function bind(plan: Plan, bindings: Bindings, { poison, onTouch }: ReferenceOpti
       const given = inputs.map((s) => s.load());
       const results = outputs.map((s) => s.load());
       reference(given, results, step.attrs);
-      for (const i of mutates) inputs[i]!.store(given[i]!);
+      for (const i of mutates) inputs[i]?.store(given[i]!);
       outputs.forEach((s, i) => s.store(results[i]!));
       for (const range of poisoned) range.fill(0xff); // NaN in every float type
       if (onTouch) for (const o of touched) onTouch((o.place as { offset: number }).offset, byteLength(o));

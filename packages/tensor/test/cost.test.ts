@@ -124,6 +124,12 @@ describe("elementwise ops move each operand once and count nothing for the model
       [f32(9), f32(9), f32(9), f32(9), f32(1), f32(3)],
       7 * 9,
     ],
+    [
+      "adamw",
+      { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0 },
+      [f32(10), f32(10), f32(10), f32(10), f32(1), f32(3), { shape: [10], dtype: "bf16" }],
+      7.5 * 10,
+    ],
   ] as const)("%s", (op, attrs, inputs, elements) => {
     const cost = costOf(op, attrs, ...inputs);
     expect(cost.bytes).toBe(4 * elements);

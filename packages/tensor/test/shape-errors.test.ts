@@ -31,6 +31,10 @@ const wrong: Record<OpName, Wrong[]> = {
       message: `wanted ${adamwWanted}, got f32[4], f32[4], f32[4], f32[4], f32[1], f32[2]`,
     },
     {
+      operands: ["f32 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 3", "f32 4"],
+      message: `wanted ${adamwWanted}, and working bf16 of the shape of a p in f32, got f32[4], f32[4], f32[4], f32[4], f32[1], f32[3], f32[4]`,
+    },
+    {
       operands: ["bf16 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 3"],
       attrs: { stochastic: true, seed: 1 },
       message:

@@ -214,7 +214,12 @@ void lower_adamw(const Call& call, Lowering& lowering) {
   args.eps = static_cast<float>(call.attr("eps"));
   args.decay = static_cast<float>(call.attr("weightDecay"));
   args.seed = static_cast<uint32_t>(call.attr("seed"));
-  args.wide = wide(args.n, {&call.in[0], &call.in[1], &call.in[2], &call.in[3]});
+  const Operand& working = call.in.size() > 6 ? call.in[6] : call.in[0];
+  if (call.in.size() > 6) {
+    require(working.dtype == DType::bf16, "the copy is bf16");
+    args.working = working.data;
+  }
+  args.wide = wide(args.n, {&call.in[0], &call.in[1], &call.in[2], &call.in[3], &working});
   lowering.launch(stochastic ? "adamw_stochastic" : kernel_for("adamw", {call.in[1].dtype}), blocks_for(args.n, args.wide ? 4 : 1), {kThreads}, args);
 }
 

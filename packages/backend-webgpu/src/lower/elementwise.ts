@@ -97,6 +97,7 @@ export function lowerAdamw(lowering: Lowering): void {
       },
     },
   );
+  if (inputs[6]) lowering.convert(narrowKernel, lowering.input(0), lowering.stored("input", 6));
 }
 
 /** Dispatches that copy `from` to `to`. */

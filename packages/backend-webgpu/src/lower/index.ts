@@ -69,7 +69,9 @@ export function lower(kernel: Kernel, device: DeviceTraits): LoweredKernel {
   if (kernel.attrs.f64 || types.some(({ dtype }) => dtype === "f64")) {
     throw new LoweringError("shaders compute in f32; f64 is for the reference backend");
   }
-  const changed = definitionOf(kernel.op).mutates?.some((i) => kernel.inputs[i]?.dtype === "bf16") ?? false;
+  const written = definitionOf(kernel.op).mutates ?? [];
+  // AdamW's last operand is but a rounded copy.
+  const changed = written.some((i) => kernel.inputs[i]?.dtype === "bf16" && !(kernel.op === "adamw" && i === 6));
   if (changed && !["cache_write", "clear", "copy"].includes(kernel.op)) {
     throw new LoweringError(`${kernel.op} in place is for f32; bf16 is a type of storage`);
   }

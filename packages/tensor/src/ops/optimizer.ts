@@ -23,18 +23,27 @@ export function clipFactor(sumSquares: Tensor, scale: Tensor, maxNorm: number): 
  * AdamW (Loshchilov & Hutter 2019) in place over one flat range: with g = factor·gradient,
  * m = β1·m + (1−β1)·g, v = β2·v + (1−β2)·g², p −= lr·(weightDecay·p + m/c1 / (√(v/c2) + eps)), c = 1 − β^step.
  * p, gradient, m, v [N]; factor [1]; step [3] = lr, c1, c2 (they change each step and are computed on the host in f64).
+ * `working` [N], bf16 beside a p in f32, becomes the new p as `copy` rounds it, in the same pass over memory.
  *
  * With `seed` (32 bits), p is bf16 and the others f32: the new p is rounded stochastically (stochastic.ts), so that updates below half a
  * unit of p count on average. step [4] ends with the number of the step, an integer below 2²⁴. Every operation is rounded to f32 by
  * itself, in the order of the reference below: all backends give the same bits.
  */
 export function adamw(
-  operands: { parameter: Tensor; gradient: Tensor; m: Tensor; v: Tensor; factor: Tensor; step: Tensor },
+  operands: {
+    parameter: Tensor;
+    gradient: Tensor;
+    m: Tensor;
+    v: Tensor;
+    factor: Tensor;
+    step: Tensor;
+    working?: Tensor;
+  },
   { seed, ...options }: { beta1: number; beta2: number; eps: number; weightDecay: number; seed?: number },
 ): void {
-  const { parameter, gradient, m, v, factor, step } = operands;
+  const { parameter, gradient, m, v, factor, step, working } = operands;
   const attrs = { ...options, ...(seed !== undefined && { stochastic: true, seed: seed >>> 0 }) };
-  parameter.graph.apply("adamw", [parameter, gradient, m, v, factor, step], attrs);
+  parameter.graph.apply("adamw", [parameter, gradient, m, v, factor, step, ...(working ? [working] : [])], attrs);
 }
 
 export const sumOfSquaresOp: OpDefinition = {
@@ -68,32 +77,38 @@ export const clipFactorOp: OpDefinition = {
 };
 
 export const adamwOp: OpDefinition = {
-  mutates: [0, 2, 3],
-  infer([p, g, m, v, factor, step], { stochastic }) {
+  mutates: [0, 2, 3, 6],
+  infer([p, g, m, v, factor, step, working], { stochastic }) {
     const others = [g!, m!, v!, factor!, step!];
     const mixed = p!.dtype === "bf16" && others.every((t) => t.dtype === "f32");
     const types = sameDType(p!, ...others) || (stochastic === true && mixed);
     const same = [g!, m!, v!].every((t) => sameShape(t.shape, p!.shape)) && types;
     const scalars = size(factor!.shape) === 1 && size(step!.shape) === (stochastic ? 4 : 3);
+    // In f64 it is but a copy.
+    const copied =
+      !working || (working.dtype === (p!.dtype === "f32" ? "bf16" : "f64") && sameShape(working.shape, p!.shape));
+    const wanted = stochastic
+      ? "p, g, m, v of one shape, factor [1], step [4], p bf16 and the others f32"
+      : "p, g, m, v of one shape, factor [1], step [3], all of one type";
     expectShape(
-      same && scalars,
+      same && scalars && copied,
       "adamw",
-      stochastic
-        ? "p, g, m, v of one shape, factor [1], step [4], p bf16 and the others f32"
-        : "p, g, m, v of one shape, factor [1], step [3], all of one type",
+      working ? `${wanted}, and working bf16 of the shape of a p in f32` : wanted,
       p!,
       g!,
       m!,
       v!,
       factor!,
       step!,
+      ...(working ? [working] : []),
     );
     return [];
   },
-  cost: ([p, g, m, v]) => elementwiseCost(14, p!, [p!, p!, g!, m!, m!, v!, v!]),
+  cost: ([p, g, m, v, , , working]) =>
+    elementwiseCost(14, p!, [p!, p!, g!, m!, m!, v!, v!, ...(working ? [working] : [])]),
   reference(operands, _, attrs) {
     if (attrs.stochastic) return stochasticReference(operands, attrs);
-    const [p, g, m, v, factor, step] = operands;
+    const [p, g, m, v, factor, step, working] = operands;
     const { beta1, beta2, eps, weightDecay } = attrs;
     const [b1, b2] = [beta1 as number, beta2 as number];
     const [lr, c1, c2] = [step!.data[0]!, step!.data[1]!, step!.data[2]!];
@@ -106,6 +121,7 @@ export const adamwOp: OpDefinition = {
       const update = (weightDecay as number) * p!.data[i]! + first / c1 / (Math.sqrt(second / c2) + (eps as number));
       p!.data[i]! -= lr * update;
     }
+    working?.data.set(p!.data);
   },
 };
 
