@@ -31,6 +31,6 @@ export const cases: readonly KernelCase[] = [
   ...embeddingCases(11, 7, [2, 3]), // some ids several times, some never
   ...embeddingCases(3, 33, [300]), // many positions per id
   ...embeddingCases(257, 64, [65]),
-  ...embeddingCases(70, 296, [40]),
+  ...embeddingCases(70, 168, [40]),
   ...embeddingCases(32000, 768, [8, 1024], true),
 ];
