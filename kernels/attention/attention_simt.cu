@@ -11,7 +11,7 @@
 
 namespace slayer::cuda {
 
-constexpr int kDeltaTokens = 8;
+constexpr int kDeltaRows = 4;
 
 template <class T>
 __device__ __forceinline__ void attention_rows(const Attention& args) {
@@ -49,48 +49,39 @@ __device__ __forceinline__ void attention_rows(const Attention& args) {
   if (lane_index() == 0) args.lse[(static_cast<int64_t>(b) * args.H + h) * args.T + i] = most * kLn2 + logf(total);
 }
 
-// A head's row takes as many lanes as it has packs, rounded up to a power of two: a warp does several heads at once, of 8 tokens one after
-// the other, so that what it writes fills whole sectors of 32 bytes.
-template <class T, int Tokens = kDeltaTokens>
+// As many lanes to a row as it has packs, rounded up to a power of two; a thread takes part in kDeltaRows rows of one head, grid (tiles of
+// queries, H, B).
+template <class T>
 __device__ __forceinline__ void attention_delta(const Attention& args) {
+  const int h = static_cast<int>(blockIdx.y);
+  const int b = static_cast<int>(blockIdx.z);
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     int lanes = 1;
     while (lanes < static_cast<int>(kLanes) && lanes * N < args.E) lanes *= 2;
-    const int heads = static_cast<int>(kLanes) / lanes;
-    const int head_groups = (args.H + heads - 1) / heads;
-    const int token_groups = (args.T + Tokens - 1) / Tokens;
-    const int64_t warp = static_cast<int64_t>(blockIdx.x) * kRowWarps + warp_index();
-    const int h = static_cast<int>(warp % head_groups) * heads + static_cast<int>(lane_index()) / lanes;
-    const int first = static_cast<int>(warp / head_groups % token_groups) * Tokens;
-    const int b = static_cast<int>(warp / head_groups / token_groups);
-    if (b >= args.B) return;
-    const int lane = static_cast<int>(lane_index()) % lanes;
-    float sums[Tokens] = {};
-    if (h < args.H) {
-      for (int e = lane * N; e < args.E; e += lanes * N) {
-        Pack<T, N> dout[Tokens], o[Tokens];
+    const int at_once = static_cast<int>(blockDim.x) / lanes;
+    const int lane = static_cast<int>(threadIdx.x) % lanes;
+    const int row = static_cast<int>(blockIdx.x) * at_once * kDeltaRows + static_cast<int>(threadIdx.x) / lanes;
+    float sums[kDeltaRows] = {};
+    for (int e = lane * N; e < args.E; e += lanes * N) {
+      Pack<T, N> dout[kDeltaRows], o[kDeltaRows];
 #pragma unroll
-        for (int t = 0; t < Tokens; t++) {
-          const int token = min(first + t, args.T - 1);
-          dout[t] = load_pack<T, N>(head_row<T>(args.dout, b, args.T, token, args.H, h, args.E) + e);
-          o[t] = load_pack<T, N>(head_row<T>(args.o, b, args.T, token, args.H, h, args.E) + e);
-        }
+      for (int i = 0; i < kDeltaRows; i++) {
+        const int query = min(row + i * at_once, args.T - 1);
+        dout[i] = load_pack<T, N>(head_row<T>(args.dout, b, args.T, query, args.H, h, args.E) + e);
+        o[i] = load_pack<T, N>(head_row<T>(args.o, b, args.T, query, args.H, h, args.E) + e);
+      }
 #pragma unroll
-        for (int t = 0; t < Tokens; t++) {
+      for (int i = 0; i < kDeltaRows; i++) {
 #pragma unroll
-          for (int k = 0; k < N; k++) sums[t] += to_float(dout[t].v[k]) * to_float(o[t].v[k]);
-        }
+        for (int k = 0; k < N; k++) sums[i] += to_float(dout[i].v[k]) * to_float(o[i].v[k]);
       }
     }
 #pragma unroll
-    for (int t = 0; t < Tokens; t++) {
-      for (int mask = lanes / 2; mask > 0; mask /= 2) sums[t] += shuffle_xor(sums[t], static_cast<unsigned>(mask));
-    }
-    float* const delta = args.delta + (static_cast<int64_t>(b) * args.H + h) * args.T;
-#pragma unroll
-    for (int t = 0; t < Tokens; t++) {
-      if (t % lanes == lane && h < args.H && first + t < args.T) delta[first + t] = sums[t];
+    for (int i = 0; i < kDeltaRows; i++) {
+      for (int mask = lanes / 2; mask > 0; mask /= 2) sums[i] += shuffle_xor(sums[i], static_cast<unsigned>(mask));
+      const int query = row + i * at_once;
+      if (lane == 0 && query < args.T) args.delta[(static_cast<int64_t>(b) * args.H + h) * args.T + query] = sums[i];
     }
   });
 }
@@ -167,8 +158,8 @@ using namespace slayer::cuda;
 
 SLAYER_KERNEL(attention_rows_f32, Attention, 128) { attention_rows<float>(args); }
 SLAYER_KERNEL(attention_rows_bf16, Attention, 128) { attention_rows<bf16>(args); }
-SLAYER_KERNEL(attention_delta_f32, Attention, 128) { attention_delta<float>(args); }
-SLAYER_KERNEL(attention_delta_bf16, Attention, 128) { attention_delta<bf16>(args); }
+SLAYER_KERNEL(attention_delta_f32, Attention, 256) { attention_delta<float>(args); }
+SLAYER_KERNEL(attention_delta_bf16, Attention, 256) { attention_delta<bf16>(args); }
 SLAYER_KERNEL(attention_dq_rows_f32, Attention, 128) { attention_dq_rows<float>(args); }
 SLAYER_KERNEL(attention_dq_rows_bf16, Attention, 128) { attention_dq_rows<bf16>(args); }
 SLAYER_KERNEL(attention_dkv_rows_f32, Attention, 128) { attention_dkv_rows<float>(args); }

@@ -1,7 +1,8 @@
 // embedding: y [N, D] = table [rows, D] at ids i32 [N]; y of type T, table of type W. A warp per position.
 // embedding_buckets, embedding_backward: dtable [rows, D] f32, row v = Σ of dy [N, D] (type T) over the positions whose id is v, in
 // order, zeros where there is none; no atomics, the same sum each time. First a block per bucket of kBucketRows rows looks through all
-// ids for its own, which it lists in order of their positions. Then a warp per row and kRowColumns columns looks through its bucket's.
+// ids for its own, which it lists in order of their positions. Then warps of each row, with 32·kRowPacks packs each, look through its
+// bucket's for theirs.
 #include "../cuda/device.h"
 
 namespace slayer::cuda {
@@ -95,46 +96,61 @@ __device__ __forceinline__ void sort_into_buckets(const EmbeddingBackward& args)
   });
 }
 
-constexpr int kRowPacks = 2;  // of a lane
+constexpr int kRowPacks = 4;  // of a lane
+constexpr int kTogether = 4;  // rows of dy that are on their way at once
 
-template <class T, int Packs = kRowPacks, int Together = 4>
+template <class T, int Packs = kRowPacks, int Together = kTogether>
 __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int first = args.starts[row / kBucketRows];
   const int last = args.starts[row / kBucketRows + 1];
+  const int lane = static_cast<int>(lane_index());
+  // The warp's: positions that were found and are not added yet, fewer than kTogether and those of 32 entries.
+  const Shared<int> found = shared<int>(0) + static_cast<int>(warp_index() * 2 * kLanes);
   with_width<kPack<float>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     constexpr int kStep = static_cast<int>(kLanes) * N;
     const int64_t warp = static_cast<int64_t>(blockIdx.y) * (blockDim.x / kLanes) + warp_index();
-    const int64_t j = warp * kStep * Packs + lane_index() * N;
+    const int64_t j = warp * kStep * Packs + lane * N;
     float sums[Packs][N] = {};
+    const auto add = [&](int from, auto many) {
+      constexpr int Many = decltype(many)::value;
+      Pack<T, N> x[Many][Packs];
+#pragma unroll
+      for (int m = 0; m < Many; m++) {
+        const T* const dy = static_cast<const T*>(args.dy) + found[from + m] * args.columns;
+#pragma unroll
+        for (int p = 0; p < Packs; p++) x[m][p] = load_pack<T, N>(dy + min(j + p * kStep, args.columns - N));
+      }
+#pragma unroll
+      for (int m = 0; m < Many; m++) {
+#pragma unroll
+        for (int p = 0; p < Packs; p++) {
+#pragma unroll
+          for (int k = 0; k < N; k++) sums[p][k] += to_float(x[m][p].v[k]);
+        }
+      }
+    };
+    const auto entry = [&](int i) { return i + lane < last ? args.sorted[i + lane] : RowOfPosition{-1, 0}; };
+    int waiting = 0;
+    RowOfPosition next = entry(first);
     for (int i = first; i < last; i += kLanes) {
-      const int mine = i + static_cast<int>(lane_index());
-      const RowOfPosition entry = mine < last ? args.sorted[mine] : RowOfPosition{-1, 0};
-      uint32_t matches = ballot(entry.row == row);
-      // Adds the next `Many` rows of dy that match; all are on their way before the first is added.
-      const auto add = [&](auto many) {
-        constexpr int Many = decltype(many)::value;
-        Pack<T, N> x[Many][Packs];
-#pragma unroll
-        for (int m = 0; m < Many; m++) {
-          const T* const from = static_cast<const T*>(args.dy) + shuffle(entry.position, first_bit(matches)) * args.columns;
-          matches &= matches - 1;
-#pragma unroll
-          for (int p = 0; p < Packs; p++) x[m][p] = load_pack<T, N>(from + min(j + p * kStep, args.columns - N));
-        }
-#pragma unroll
-        for (int m = 0; m < Many; m++) {
-#pragma unroll
-          for (int p = 0; p < Packs; p++) {
-#pragma unroll
-            for (int k = 0; k < N; k++) sums[p][k] += to_float(x[m][p].v[k]);
-          }
-        }
-      };
-      while (count_bits(matches) >= Together) add(Width<Together>{});
-      while (matches != 0) add(Width<1>{});
+      const RowOfPosition mine = next;
+      next = entry(i + static_cast<int>(kLanes));
+      const uint32_t matches = ballot(mine.row == row);
+      if (matches == 0) continue;
+      if (mine.row == row) found[waiting + count_bits(matches & ((1u << lane) - 1))] = mine.position;
+      waiting += count_bits(matches);
+      __syncwarp();
+      int done = 0;
+      for (; done + Together <= waiting; done += Together) add(done, Width<Together>{});
+      waiting -= done;
+      const int kept = lane < waiting ? static_cast<int>(found[done + lane]) : 0;
+      __syncwarp();
+      if (lane < waiting) found[lane] = kept;
     }
+    __syncwarp();
+    for (int i = 0; i < waiting; i++) add(i, Width<1>{});
     float* const to = args.dtable + row * args.columns;
 #pragma unroll
     for (int p = 0; p < Packs; p++) {
@@ -152,5 +168,5 @@ SLAYER_KERNEL(embedding_f32_bf16, Embedding, 256) { embedding<float, bf16>(args)
 SLAYER_KERNEL(embedding_bf16_f32, Embedding, 256) { embedding<bf16, float>(args); }
 SLAYER_KERNEL(embedding_bf16_bf16, Embedding, 256) { embedding<bf16, bf16>(args); }
 SLAYER_KERNEL(embedding_buckets, EmbeddingBackward, 256) { sort_into_buckets(args); }
-SLAYER_KERNEL(embedding_backward_f32, EmbeddingBackward, 256) { embedding_backward<float>(args); }
-SLAYER_KERNEL(embedding_backward_bf16, EmbeddingBackward, 256) { embedding_backward<bf16>(args); }
+SLAYER_KERNEL(embedding_backward_f32, EmbeddingBackward, 128) { embedding_backward<float>(args); }
+SLAYER_KERNEL(embedding_backward_bf16, EmbeddingBackward, 128) { embedding_backward<bf16>(args); }

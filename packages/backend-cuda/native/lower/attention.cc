@@ -128,8 +128,8 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   args.wide = args.E % 8 == 0 && dout.aligned(16) && o.aligned(16);
   int32_t lanes = 1;  // of a row, see attention_simt.cu
   while (lanes < 32 && lanes * (args.wide ? 16 / static_cast<int32_t>(bytes_of(q.dtype)) : 1) < args.E) lanes *= 2;
-  const int64_t warps = args.B * tiles(args.T, 8) * tiles(args.H, 32 / lanes);
-  lowering.launch(kernel_for("attention_delta", {q.dtype}), {static_cast<uint32_t>(tiles(warps, kRowWarps))}, {kRowWarps * 32}, args);
+  const int32_t at_once = static_cast<int32_t>(kThreads) / lanes;
+  lowering.launch(kernel_for("attention_delta", {q.dtype}), blocks(args.T, 4 * at_once, args.H, args.B), {kThreads}, args);
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {

@@ -127,12 +127,15 @@ void lower_rope(const Call& call, Lowering& lowering) {
   args.half = static_cast<int32_t>(frequencies.size());
   args.sign = call.attr("inverse") != 0 ? -1.0f : 1.0f;
   args.wide = wide(args.half, {&x, &call.out[0]});
-  // Pairs of several heads to a thread, see rope.cu.
-  constexpr int64_t kHeads = 4;
-  const int64_t heads = tiles(args.width / (2 * args.half), kHeads);
-  const int64_t threads = args.tokens * heads * (args.half / (args.wide ? pack_of(x) : 1));
-  require(threads < (int64_t{1} << 31) - kThreads, "it has more elements than threads can be counted");
-  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(threads, kThreads))}, {kThreads}, args);
+  // See rope.cu.
+  constexpr int64_t kRopeThreads = 128;
+  const int64_t packs = args.half / (args.wide ? pack_of(x) : 1);
+  require(packs <= kRopeThreads, "heads are too wide");
+  const int64_t heads = std::min<int64_t>(args.width / (2 * args.half), kRopeThreads / packs);
+  const int64_t tokens = std::min<int64_t>(kRopeThreads / (packs * heads), 64);
+  const Extent block{static_cast<uint32_t>(packs), static_cast<uint32_t>(heads), static_cast<uint32_t>(tokens)};
+  const auto angles = static_cast<size_t>(tokens * args.half);
+  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(args.tokens, tokens))}, block, args, 2 * sizeof(float) * angles);
 }
 
 void lower_dequantize(const Call& call, Lowering& lowering) {
@@ -178,13 +181,14 @@ void lower_embedding_backward(const Call& call, Lowering& lowering) {
   args.positions = static_cast<int32_t>(ids.size());
   args.rows = static_cast<int32_t>(call.out[0].rows());
   args.wide = wide(args.columns, {&dy, &call.out[0]});
-  const int64_t columns = 2 * kThreads * (args.wide ? 4 : 1);  // of a block, see embedding.cu
+  constexpr uint32_t kRowThreads = 128;
+  const int64_t columns = 4 * kRowThreads * (args.wide ? 4 : 1);  // of a block, see embedding.cu
   const int64_t buckets = tiles(args.rows, kBucketRows);
   args.sorted = lowering.workspace<RowOfPosition>(args.positions);
   args.starts = lowering.workspace<int32_t>(buckets + 1);
   lowering.launch("embedding_buckets", {grid_of(buckets)}, {kThreads}, args, (kThreads + kThreads / 32) * sizeof(int32_t));
   lowering.launch(kernel_for("embedding_backward", {dy.dtype}), {grid_of(args.rows), static_cast<uint32_t>(tiles(args.columns, columns))},
-                  {kThreads}, args);
+                  {kRowThreads}, args, 2 * kRowThreads * sizeof(int32_t));
 }
 
 void lower_clip_factor(const Call& call, Lowering& lowering) {
