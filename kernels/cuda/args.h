@@ -83,6 +83,7 @@ struct Rope {
   int64_t tokens;
   int32_t width;
   int32_t half;
+  int32_t tokens_per_block;
   float sign;  // −1: the inverse rotation
   int32_t wide;
 };

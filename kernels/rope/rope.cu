@@ -1,8 +1,6 @@
 // Rotary position embedding (Su et al. 2021), half-split layout: in each head the pair (x_i, x_{i+half}) is rotated by the angle
-// position·frequency_i, or by its negative. x, y [tokens, width] of type T.
-//
-// Blocks of (packs of pairs, heads, tokens): the threads of a token compute its angles once, while the first elements are on their
-// way, and then rotate all its heads.
+// position·frequency_i, or by its negative. x, y [tokens, width] of type T. A block takes a few tokens: its threads compute their angles
+// once, while the first elements are on their way, and then rotate all heads.
 #include "../cuda/device.h"
 
 namespace slayer::cuda {
@@ -22,59 +20,52 @@ __device__ __forceinline__ void load_shared(float (&x)[N], Shared<float> p) {
   }
 }
 
-// Heads whose elements a thread has on their way at once.
-constexpr int kRopeHeads = 2;
-
-template <class T, int Heads = kRopeHeads>
+template <class T>
 __device__ __forceinline__ void rope(const Rope& args) {
-  const int64_t token = static_cast<int64_t>(blockIdx.x) * blockDim.z + threadIdx.z;
-  const bool live = token < args.tokens;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * args.tokens_per_block;
+  const int tokens = static_cast<int>(min(args.tokens - first, static_cast<int64_t>(args.tokens_per_block)));
   const int half = args.half;
-  const int heads = args.width / (2 * half);
-  const int step = static_cast<int>(blockDim.y);
-  const Shared<float> cosines = shared<float>(0) + static_cast<int>(threadIdx.z) * 2 * half;
-  const Shared<float> sines = cosines + half;
+  const int threads = static_cast<int>(blockDim.x);
+  const Shared<float> cosines = shared<float>(0);
+  const Shared<float> sines = cosines + args.tokens_per_block * half;
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const int pair = static_cast<int>(threadIdx.x) * N;
-    int head = static_cast<int>(threadIdx.y);
-    Pack<T, N> a[Heads], b[Heads];
-    const auto at = [&](int h) { return token * args.width + (head + h * step) * 2 * half + pair; };
+    const int packs = half / N;            // of half a head
+    const int row = args.width / (2 * N);  // of the first halves of a token's heads
+    Pack<T, N> a, b;
+    int angle, i = static_cast<int>(threadIdx.x);
+    int64_t at;
     const auto fetch = [&] {
-#pragma unroll
-      for (int h = 0; h < Heads; h++) {
-        if (!live || head + h * step >= heads) continue;
-        a[h] = load_pack<T, N>(static_cast<const T*>(args.x) + at(h));
-        b[h] = load_pack<T, N>(static_cast<const T*>(args.x) + at(h) + half);
-      }
+      const int token = i / row;
+      const int head = i % row / packs;
+      const int pair = i % row % packs * N;
+      angle = token * half + pair;
+      at = (first + token) * args.width + head * 2 * half + pair;
+      a = load_pack<T, N>(static_cast<const T*>(args.x) + at);
+      b = load_pack<T, N>(static_cast<const T*>(args.x) + at + half);
     };
-    fetch();
-    for (int i = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); live && i < half; i += step * static_cast<int>(blockDim.x)) {
+    if (i < tokens * row) fetch();
+    for (int j = static_cast<int>(threadIdx.x); j < tokens * half; j += threads) {
+      const float radians = static_cast<float>(args.positions[first + j / half]) * args.frequencies[j % half];
       float s, c;
-      sincosf(static_cast<float>(args.positions[token]) * args.frequencies[i], &s, &c);
-      cosines[i] = c;
-      sines[i] = args.sign * s;
+      sincosf(radians, &s, &c);
+      cosines[j] = c;
+      sines[j] = args.sign * s;
     }
     __syncthreads();
-    if (!live) return;
-    float c[N], s[N];
-    load_shared<N>(c, cosines + pair);
-    load_shared<N>(s, sines + pair);
-    while (head < heads) {
+    while (i < tokens * row) {
+      float c[N], s[N], y[N], z[N];
+      load_shared<N>(c, cosines + angle);
+      load_shared<N>(s, sines + angle);
 #pragma unroll
-      for (int h = 0; h < Heads; h++) {
-        if (head + h * step >= heads) continue;
-        float y[N], z[N];
-#pragma unroll
-        for (int k = 0; k < N; k++) {
-          y[k] = to_float(a[h].v[k]) * c[k] - to_float(b[h].v[k]) * s[k];
-          z[k] = to_float(b[h].v[k]) * c[k] + to_float(a[h].v[k]) * s[k];
-        }
-        store<N>(static_cast<T*>(args.y) + at(h), y);
-        store<N>(static_cast<T*>(args.y) + at(h) + half, z);
+      for (int k = 0; k < N; k++) {
+        y[k] = to_float(a.v[k]) * c[k] - to_float(b.v[k]) * s[k];
+        z[k] = to_float(b.v[k]) * c[k] + to_float(a.v[k]) * s[k];
       }
-      head += Heads * step;
-      fetch();
+      store<N>(static_cast<T*>(args.y) + at, y);
+      store<N>(static_cast<T*>(args.y) + at + half, z);
+      i += threads;
+      if (i < tokens * row) fetch();
     }
   });
 }

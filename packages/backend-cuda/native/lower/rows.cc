@@ -127,15 +127,12 @@ void lower_rope(const Call& call, Lowering& lowering) {
   args.half = static_cast<int32_t>(frequencies.size());
   args.sign = call.attr("inverse") != 0 ? -1.0f : 1.0f;
   args.wide = wide(args.half, {&x, &call.out[0]});
-  // See rope.cu.
   constexpr int64_t kRopeThreads = 128;
-  const int64_t packs = args.half / (args.wide ? pack_of(x) : 1);
-  require(packs <= kRopeThreads, "heads are too wide");
-  const int64_t heads = std::min<int64_t>(args.width / (2 * args.half), kRopeThreads / packs);
-  const int64_t tokens = std::min<int64_t>(kRopeThreads / (packs * heads), 64);
-  const Extent block{static_cast<uint32_t>(packs), static_cast<uint32_t>(heads), static_cast<uint32_t>(tokens)};
-  const auto angles = static_cast<size_t>(tokens * args.half);
-  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(args.tokens, tokens))}, block, args, 2 * sizeof(float) * angles);
+  const int64_t packs = args.width / 2 / (args.wide ? pack_of(x) : 1);  // of a token
+  args.tokens_per_block = static_cast<int32_t>(tiles(kRopeThreads, packs));
+  const size_t bytes = 2 * sizeof(float) * static_cast<size_t>(args.tokens_per_block) * static_cast<size_t>(args.half);
+  require(bytes <= 48 << 10, "heads are wider than 12288");
+  lowering.launch(kernel_for("rope", {x.dtype}), {grid_of(tiles(args.tokens, args.tokens_per_block))}, {kRopeThreads}, args, bytes);
 }
 
 void lower_dequantize(const Call& call, Lowering& lowering) {
