@@ -22,7 +22,7 @@ struct QueryTiles {
 
 template <int E>
 __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given) {
-  constexpr int kStages = 4;
+  constexpr int kStages = E == 64 ? 4 : 3;
   using Keys = HeadPanels<E, kBlockRows>;
   using Queries = HeadPanels<E, kQueryTile>;
   constexpr int kStatisticBytes = 8 * kQueryTile;
@@ -51,8 +51,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
     shrink_registers<E == 64 ? kProducerRegisters : 24>();
     if (threadIdx.x == 0) {
       for (int round = 0, n = 0;; round++) {
-        const GroupWork work = dealer.take(round);
-        dealer.pipe.release(round);
+        const GroupWork work = dealer.take_alone(round);
         if (work.tile < 0) return;
         const QueryTiles tiles(args, work);
         key_pipe.wait_empty(round);
@@ -74,8 +73,6 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
     if (warp_index() == 1) {
       for (int round = 0, n = 0;; round++) {
         const GroupWork work = dealer.take(round);
-        __syncwarp();
-        dealer.pipe.release(round);
         if (work.tile < 0) return;
         const QueryTiles tiles(args, work);
         for (int h = work.h * group; h < (work.h + 1) * group; h++) {
@@ -104,12 +101,10 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
   }
   grow_registers<E == 64 ? kConsumerRegisters : 240>();
 
-  const int row = (static_cast<int>(threadIdx.x) / 128 - 1) * kGroupRows;
+  const int row = consumer_group() * kGroupRows;
   const float unit = args.scale * kLog2e;
   for (int round = 0, n = 0;; round++) {
     const GroupWork work = dealer.take(round);
-    __syncwarp();
-    dealer.pipe.release(round);
     if (work.tile < 0) return;
     const QueryTiles tiles(args, work);
     const int first = tiles.first;

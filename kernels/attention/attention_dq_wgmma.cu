@@ -34,8 +34,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
     shrink_registers<kProducerRegisters>();
     if (threadIdx.x == 0) {
       for (int round = 0, n = 0;; round++) {
-        const GroupWork work = dealer.take(round);
-        dealer.pipe.release(round);
+        const GroupWork work = dealer.take_alone(round);
         if (work.tile < 0) return;
         const KeyTiles<kKeyTile> tiles(args, work, query_tiles, 0);
         const int kv = work.h / (args.H / args.K);
@@ -63,12 +62,10 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
   }
   grow_registers<kConsumerRegisters>();
 
-  const int row = (static_cast<int>(threadIdx.x) / 128 - 1) * kGroupRows;
+  const int row = consumer_group() * kGroupRows;
   const float unit = args.scale * kLog2e;
   for (int round = 0, n = 0;; round++) {
     const GroupWork work = dealer.take(round);
-    __syncwarp();
-    dealer.pipe.release(round);
     if (work.tile < 0) return;
     const KeyTiles<kKeyTile> tiles(args, work, query_tiles, 0);
     const int first = tiles.first_query;

@@ -82,8 +82,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
     shrink_registers<kProducerRegisters>();
     if (threadIdx.x == 0) {
       for (int round = 0, n = 0;; round++) {
-        const GroupWork work = dealer.take(round);
-        dealer.pipe.release(round);
+        const GroupWork work = dealer.take_alone(round);
         if (work.tile < 0) return;
         const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
         const int kv = work.h / (args.H / args.K);
@@ -113,14 +112,12 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   }
   grow_registers<kConsumerRegisters>();
 
-  const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+  const int group = consumer_group();
   const int row = group * kGroupRows;
   const float unit = args.scale * kLog2e;
   int n = 0, turns = 0;  // tiles of all work so far, and turns
   for (int round = 0;; round++) {
     const GroupWork work = dealer.take(round);
-    __syncwarp();
-    dealer.pipe.release(round);
     if (work.tile < 0) return;
     const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
     const int b = work.b;

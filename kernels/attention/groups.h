@@ -15,6 +15,9 @@ constexpr unsigned kConsumerWarps = 8;
 constexpr int kProducerRegisters = 40;
 constexpr int kConsumerRegisters = 232;
 
+// Which of the consumers' warpgroups this thread is of. From one lane, so that the compiler knows that all have the same.
+__device__ __forceinline__ int consumer_group() { return static_cast<int>(shuffle(warp_index(), 0)) / 4 - 1; }
+
 // Rows of one head in shared memory: a panel for each 64 of its E elements, of Rows rows.
 template <int E, int Rows>
 struct HeadPanels {
@@ -113,11 +116,21 @@ struct Dealer {
       number = shuffle(number, 0);
     }
   }
-  // By each of the other warps that take part, or by its lane 0 alone; then a __syncwarp and a release.
-  __device__ __forceinline__ GroupWork take(int n) const {
+  // By one thread of a warp, and by all.
+  __device__ __forceinline__ GroupWork take_alone(int n) const {
     pipe.wait_full(n);
     const Shared<int> slot = slots + n % 2 * 4;
-    return {slot[0], slot[1], slot[2], slot[3]};
+    const GroupWork work = {slot[0], slot[1], slot[2], slot[3]};
+    arrive(pipe.empty(n));
+    return work;
+  }
+  __device__ __forceinline__ GroupWork take(int n) const {
+    pipe.wait_full(n);
+    const int mine = slots[n % 2 * 4 + static_cast<int>(lane_index()) % 4];
+    __syncwarp();
+    pipe.release(n);
+    // From one lane: so the compiler knows that all have the same, and where it may keep what follows from it.
+    return {shuffle(mine, 0), shuffle(mine, 1), shuffle(mine, 2), shuffle(mine, 3)};
   }
 };
 

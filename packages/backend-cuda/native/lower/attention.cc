@@ -63,23 +63,27 @@ GroupAttention grouped(const Attention& args, const Lowering& lowering) {
   return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H)};
 }
 
-// 128 of `rows` rows at a time, of each of so many heads per entry; `group` of them read the same rows, `read` bytes in all, again and again.
-// `bytes` of shared memory for each element of a head's row, and some for barriers.
-void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t group, int64_t read,
-                    int64_t bytes) {
-  const int32_t multiprocessors = lowering.limits().multiprocessors;
-  const int64_t groups = int64_t{args.attention.B} * heads / group;
+// Heads of queries to work on side by side: as many as read keys and values out of about this much of the cache, but enough of them that the
+// last ones' longest pieces are not what everything waits for.
+int32_t at_once(const Limits& limits, const Attention& args) {
+  constexpr int64_t kCached = int64_t{24} << 20;
+  const int64_t groups = int64_t{args.B} * args.K;
+  const int64_t group = args.H / args.K;
+  const int64_t fit = kCached / (int64_t{4} * args.S * args.E);
+  const int64_t least = tiles(2 * limits.multiprocessors, tiles(args.T, kQueryRows) * group);
+  const int64_t sections = std::max<int64_t>(groups / std::max(fit, least), 1);
+  return static_cast<int32_t>(tiles(groups, sections) * group);
+}
+
+// 128 of `rows` rows at a time, of each of so many heads per entry; `bytes` of shared memory for each element of a head's row, and some for
+// barriers.
+void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t at_once, int64_t bytes) {
   const int64_t pieces = tiles(rows, kQueryRows) * heads * args.attention.B;
   require(pieces < int64_t{1} << 30, "it has too many rows");
-  // As many heads side by side as read out of about this much of the cache, but enough of them that the last ones' longest pieces are
-  // not what everything waits for.
-  constexpr int64_t kCached = int64_t{24} << 20;
-  const int64_t least = tiles(2 * multiprocessors, tiles(rows, kQueryRows) * group);
-  const int64_t sections = std::max<int64_t>(groups / std::max(kCached / read, least), 1);
-  args.at_once = static_cast<int32_t>(tiles(groups, sections) * group);
+  args.at_once = at_once;
   args.dealt = lowering.counter();
-  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, multiprocessors))}, {384}, args,
-                  static_cast<size_t>(bytes * args.attention.E + 4096));
+  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, lowering.limits().multiprocessors))}, {384},
+                  args, static_cast<size_t>(bytes * args.attention.E + 4096));
 }
 
 }  // namespace
@@ -99,7 +103,7 @@ void lower_attention(const Call& call, Lowering& lowering) {
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * (kQueryRows + 4 * kTileRows));
   if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
     if (on_warpgroups(lowering.limits(), args)) {
-      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, args.H / args.K, int64_t{4} * args.S * args.E, 1280);
+      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, at_once(lowering.limits(), args), 1280);
       return;
     }
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
@@ -134,9 +138,9 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {
       const GroupAttention maps = grouped(args, lowering);
-      const int32_t group = args.H / args.K;
-      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, group, int64_t{4} * args.S * args.E, 1536);
-      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, 1, int64_t{4} * args.T * args.E * group, 1536);
+      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, at_once(lowering.limits(), args), 1536);
+      // All heads: what blocks of one head read passes by at about the same time.
+      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, args.B * args.K, args.E == 64 ? 1536 : 1280);
       return;
     }
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
