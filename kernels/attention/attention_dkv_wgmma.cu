@@ -91,7 +91,7 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
       }
     }
     if (warp_index() == Dealer::kWarp) {
-      dealer.deal(given, (args.S + kBlockRows - 1) / kBlockRows, args.K, [&](const GroupWork& work) {
+      dealer.deal(given, args.K, [&](const GroupWork& work) {
         const QueryTiles tiles(args, work);
         const Documents own = documents(args, work.b, tiles.first, tiles.last);
         return tiles_without(args, work.b, own, tiles.first, kQueryTile, tiles.tiles, -1);

@@ -14,7 +14,6 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
   using Keys = HeadPanels<E, kKeyTile>;
   constexpr int kBarriers = 2 * Queries::kBytes + kStages * 2 * Keys::kBytes;
   const Attention& args = given.attention;
-  const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
   const auto queries = head_panels<E, kBlockRows>(0);
   const auto gradients = head_panels<E, kBlockRows>(Queries::kBytes);
   const auto keys = [](int n) { return head_panels<E, kKeyTile>(2 * Queries::kBytes + n % kStages * 2 * Keys::kBytes); };
@@ -36,7 +35,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
       for (int round = 0, n = 0;; round++) {
         const GroupWork work = dealer.take_alone(round);
         if (work.tile < 0) return;
-        const KeyTiles<kKeyTile> tiles(args, work, query_tiles, 0);
+        const KeyTiles<kKeyTile> tiles(args, work, given.tiles, 0);
         const int kv = work.h / (args.H / args.K);
         query_pipe.wait_empty(round);
         arrive_expecting(query_pipe.full(round), 2 * Queries::kBytes);
@@ -52,8 +51,8 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
       }
     }
     if (warp_index() == Dealer::kWarp) {
-      dealer.deal(given, query_tiles, args.H, [&](const GroupWork& work) {
-        const KeyTiles<kKeyTile> tiles(args, work, query_tiles, 0);
+      dealer.deal(given, args.H, [&](const GroupWork& work) {
+        const KeyTiles<kKeyTile> tiles(args, work, given.tiles, 0);
         const Documents own = documents(args, work.b, tiles.first_query, tiles.last_query);
         return tiles_without(args, work.b, own, tiles.from, kKeyTile, tiles.tiles, 1);
       });
@@ -67,7 +66,7 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
   for (int round = 0, n = 0;; round++) {
     const GroupWork work = dealer.take(round);
     if (work.tile < 0) return;
-    const KeyTiles<kKeyTile> tiles(args, work, query_tiles, 0);
+    const KeyTiles<kKeyTile> tiles(args, work, given.tiles, 0);
     const int first = tiles.first_query;
     const Documents own = documents(args, work.b, first, tiles.last_query);
     Counted seen[2];

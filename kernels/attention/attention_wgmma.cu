@@ -53,7 +53,6 @@ struct Softmax {
 template <int E>
 __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   const Attention& args = given.attention;
-  const int query_tiles = (args.T + kBlockRows - 1) / kBlockRows;
   const int offset = position_of_first(args);
   if (offset < 0) return;
 
@@ -84,7 +83,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
       for (int round = 0, n = 0;; round++) {
         const GroupWork work = dealer.take_alone(round);
         if (work.tile < 0) return;
-        const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
+        const KeyTiles<kKeyRows> tiles(args, work, given.tiles, offset);
         const int kv = work.h / (args.H / args.K);
         query_pipe.wait_empty(round);
         arrive_expecting(query_pipe.full(round), queries.kBytes);
@@ -101,8 +100,8 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
       }
     }
     if (warp_index() == Dealer::kWarp) {
-      dealer.deal(given, query_tiles, args.H, [&](const GroupWork& work) {
-        const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
+      dealer.deal(given, args.H, [&](const GroupWork& work) {
+        const KeyTiles<kKeyRows> tiles(args, work, given.tiles, offset);
         const int first = offset + tiles.first_query;
         const Documents own = documents(args, work.b, first, offset + tiles.last_query);
         return tiles_without(args, work.b, own, tiles.from, kKeyRows, tiles.tiles, 1);
@@ -119,7 +118,7 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   for (int round = 0;; round++) {
     const GroupWork work = dealer.take(round);
     if (work.tile < 0) return;
-    const KeyTiles<kKeyRows> tiles(args, work, query_tiles, offset);
+    const KeyTiles<kKeyRows> tiles(args, work, given.tiles, offset);
     const int b = work.b;
     const int position = offset + tiles.first_query + row;
     const Documents own = documents(args, b, position - row, offset + tiles.last_query);

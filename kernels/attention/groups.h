@@ -87,15 +87,15 @@ struct Dealer {
   // By the thread that begins copies, when all of this piece's have begun: whoever asks earlier may hold what another could begin.
   __device__ __forceinline__ void ask() const { arrive(asked); }
 
-  // By the dealer's warp: all tiles of `heads` heads in each of B entries.
+  // By the dealer's warp: all pieces of `heads` heads in each entry.
   template <class Skipped>
-  __device__ __forceinline__ void deal(const GroupAttention& args, int tiles, int heads, Skipped skipped) const {
+  __device__ __forceinline__ void deal(const GroupAttention& args, int heads, Skipped skipped) const {
     int number = static_cast<int>(blockIdx.x);
     for (int n = 0;; n++) {
       GroupWork work = {-1, 0, 0, 0};
-      if (number < args.attention.B * heads * tiles) {
-        const int begin = number / (args.at_once * tiles) * args.at_once;
-        const int within = number - begin * tiles;
+      if (number < args.pieces) {
+        const int begin = number / (args.at_once * args.tiles) * args.at_once;
+        const int within = number - begin * args.tiles;
         const int count = min(args.at_once, args.attention.B * heads - begin);
         const int head = begin + within % count;
         work = {within / count, head / heads, head % heads, 0};
@@ -112,7 +112,7 @@ struct Dealer {
       }
       if (work.tile < 0) return;
       wait_at(asked, n & 1);
-      if (lane_index() == 0) number = take_number(args.dealt) + static_cast<int>(gridDim.x);
+      if (lane_index() == 0) number = take_number(args.dealt) + args.blocks;
       number = shuffle(number, 0);
     }
   }

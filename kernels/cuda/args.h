@@ -225,13 +225,15 @@ struct Attention {
   Fault* fault;
 };
 
-// For Hopper: with maps of q, k, v and dout as [B, rows, columns], in boxes of 1 × 64 × 64. `at_once` (kv) heads are worked on side by side,
-// so that what they read again stays in the cache. `dealt` is 0 when the launch begins.
+// For Hopper: with maps of q, k, v and dout as [B, rows, columns], in boxes of 1 × 64 × 64. There are as many `pieces` of 128 rows, `tiles` of
+// each (kv) head; `at_once` heads are worked on side by side, so that what they read again stays in the cache. `dealt` is 0 when the
+// launch begins.
 struct GroupAttention {
   Attention attention;
   TensorMap q, k, v, dout;
   int32_t* dealt;
-  int32_t at_once;
+  int32_t at_once, tiles, pieces;
+  int32_t blocks;  // of the grid
 };
 
 // A panel of rows of the LM head: logits f32 [rows, V].

@@ -81,9 +81,12 @@ void launch_grouped(Lowering& lowering, const char* family, GroupAttention args,
   const int64_t pieces = tiles(rows, kQueryRows) * heads * args.attention.B;
   require(pieces < int64_t{1} << 30, "it has too many rows");
   args.at_once = at_once;
+  args.tiles = static_cast<int32_t>(tiles(rows, kQueryRows));
+  args.pieces = static_cast<int32_t>(pieces);
+  args.blocks = std::min(args.pieces, lowering.limits().multiprocessors);
   args.dealt = lowering.counter();
-  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(std::min<int64_t>(pieces, lowering.limits().multiprocessors))}, {384},
-                  args, static_cast<size_t>(bytes * args.attention.E + 4096));
+  lowering.launch(sized(family, args.attention.E), {static_cast<uint32_t>(args.blocks)}, {384}, args,
+                  static_cast<size_t>(bytes * args.attention.E + 4096));
 }
 
 }  // namespace
