@@ -65,7 +65,7 @@ GroupAttention grouped(const Attention& args, const Lowering& lowering) {
 
 // Heads of queries to work on side by side: as many as read keys and values out of about this much of the cache, but enough of them that the
 // last ones' longest pieces are not what everything waits for.
-int32_t at_once(const Limits& limits, const Attention& args) {
+int32_t heads_at_once(const Limits& limits, const Attention& args) {
   constexpr int64_t kCached = int64_t{24} << 20;
   const int64_t groups = int64_t{args.B} * args.K;
   const int64_t group = args.H / args.K;
@@ -106,7 +106,7 @@ void lower_attention(const Call& call, Lowering& lowering) {
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * (kQueryRows + 4 * kTileRows));
   if (on_tensor_cores(lowering.limits(), bytes, args, {&q, &k, &v, &call.out[0]})) {
     if (on_warpgroups(lowering.limits(), args)) {
-      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, at_once(lowering.limits(), args), 1280);
+      launch_grouped(lowering, "attention_wgmma_", grouped(args, lowering), args.T, args.H, heads_at_once(lowering.limits(), args), 1280);
       return;
     }
     lowering.launch(sized("attention_mma_", args.E), blocks(args.T, kQueryRows, args.H, args.B), {128}, args, bytes);
@@ -141,7 +141,7 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {
       const GroupAttention maps = grouped(args, lowering);
-      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, at_once(lowering.limits(), args), 1536);
+      launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, heads_at_once(lowering.limits(), args), 1536);
       // All heads: what blocks of one head read passes by at about the same time.
       launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, args.B * args.K, args.E == 64 ? 1536 : 1280);
       return;
