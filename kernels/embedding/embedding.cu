@@ -15,7 +15,9 @@ __device__ __forceinline__ void store_as(T* p, const Pack<W, N>& pack) {
   store<N>(p, x);
 }
 
-template <class T, class W, int Loads = 4>
+constexpr int kLoads = 4;  // that a lane has on their way at once
+
+template <class T, class W>
 __device__ __forceinline__ void embedding(const Embedding& args) {
   const int64_t position = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kLanes) + warp_index();
   if (position >= args.positions) return;
@@ -28,14 +30,14 @@ __device__ __forceinline__ void embedding(const Embedding& args) {
   T* const to = static_cast<T*>(args.y) + position * args.columns;
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    for (int64_t j = lane_index() * N; j < args.columns; j += Loads * kLanes * N) {
-      Pack<W, N> x[Loads];
+    for (int64_t j = lane_index() * N; j < args.columns; j += kLoads * kLanes * N) {
+      Pack<W, N> x[kLoads];
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
         if (j + l * kLanes * N < args.columns) x[l] = load_pack<W, N>(from + j + l * kLanes * N);
       }
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
         if (j + l * kLanes * N < args.columns) store_as<N>(to + j + l * kLanes * N, x[l]);
       }
     }
@@ -48,17 +50,17 @@ constexpr int kBucketWarps = kBucketThreads / static_cast<int>(kLanes);
 // f(position, id) for a warp's share of the ids, 32 at a time by its lanes; id −1 beyond the end.
 template <class F>
 __device__ __forceinline__ void for_ids(const EmbeddingBackward& args, F f) {
-  constexpr int kLoads = 8;
+  constexpr int kAhead = 8;
   const int share = (args.positions + kBucketThreads - 1) / kBucketThreads * static_cast<int>(kLanes);
   const int first = static_cast<int>(warp_index()) * share;
   const int end = min(first + share, args.positions);
-  for (int from = first; from < end; from += kLoads * static_cast<int>(kLanes)) {
-    int ids[kLoads];
+  for (int from = first; from < end; from += kAhead * static_cast<int>(kLanes)) {
+    int ids[kAhead];
     const auto position = [&](int l) { return from + l * static_cast<int>(kLanes) + static_cast<int>(lane_index()); };
 #pragma unroll
-    for (int l = 0; l < kLoads; l++) ids[l] = position(l) < end ? args.ids[position(l)] : -1;
+    for (int l = 0; l < kAhead; l++) ids[l] = position(l) < end ? args.ids[position(l)] : -1;
 #pragma unroll
-    for (int l = 0; l < kLoads; l++) f(position(l), ids[l]);
+    for (int l = 0; l < kAhead; l++) f(position(l), ids[l]);
   }
 }
 
@@ -99,7 +101,7 @@ __device__ __forceinline__ void sort_into_buckets(const EmbeddingBackward& args)
 constexpr int kRowPacks = 4;  // of a lane
 constexpr int kTogether = 4;  // rows of dy that are on their way at once
 
-template <class T, int Packs = kRowPacks, int Together = kTogether>
+template <class T>
 __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int first = args.starts[row / kBucketRows];
@@ -111,21 +113,21 @@ __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args
     constexpr int N = decltype(width)::value;
     constexpr int kStep = static_cast<int>(kLanes) * N;
     const int64_t warp = static_cast<int64_t>(blockIdx.y) * (blockDim.x / kLanes) + warp_index();
-    const int64_t j = warp * kStep * Packs + lane * N;
-    float sums[Packs][N] = {};
+    const int64_t j = warp * kStep * kRowPacks + lane * N;
+    float sums[kRowPacks][N] = {};
     const auto add = [&](int from, auto many) {
       constexpr int Many = decltype(many)::value;
-      Pack<T, N> x[Many][Packs];
+      Pack<T, N> x[Many][kRowPacks];
 #pragma unroll
       for (int m = 0; m < Many; m++) {
         const T* const dy = static_cast<const T*>(args.dy) + found[from + m] * args.columns;
 #pragma unroll
-        for (int p = 0; p < Packs; p++) x[m][p] = load_pack<T, N>(dy + min(j + p * kStep, args.columns - N));
+        for (int p = 0; p < kRowPacks; p++) x[m][p] = load_pack<T, N>(dy + min(j + p * kStep, args.columns - N));
       }
 #pragma unroll
       for (int m = 0; m < Many; m++) {
 #pragma unroll
-        for (int p = 0; p < Packs; p++) {
+        for (int p = 0; p < kRowPacks; p++) {
 #pragma unroll
           for (int k = 0; k < N; k++) sums[p][k] += to_float(x[m][p].v[k]);
         }
@@ -143,7 +145,7 @@ __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args
       waiting += count_bits(matches);
       __syncwarp();
       int done = 0;
-      for (; done + Together <= waiting; done += Together) add(done, Width<Together>{});
+      for (; done + kTogether <= waiting; done += kTogether) add(done, Width<kTogether>{});
       waiting -= done;
       const int kept = lane < waiting ? static_cast<int>(found[done + lane]) : 0;
       __syncwarp();
@@ -153,7 +155,7 @@ __device__ __forceinline__ void embedding_backward(const EmbeddingBackward& args
     for (int i = 0; i < waiting; i++) add(i, Width<1>{});
     float* const to = args.dtable + row * args.columns;
 #pragma unroll
-    for (int p = 0; p < Packs; p++) {
+    for (int p = 0; p < kRowPacks; p++) {
       if (j + p * kStep < args.columns) store<N>(to + j + p * kStep, sums[p]);
     }
   });

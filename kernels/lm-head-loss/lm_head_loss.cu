@@ -10,7 +10,8 @@ namespace slayer::cuda {
 
 constexpr int kIgnoreTarget = -100;
 
-template <int Loads = 4>
+constexpr int kLoads = 4;  // that a thread has on their way at once
+
 __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const float* const logits = args.logits + static_cast<int64_t>(row) * args.V;
@@ -20,11 +21,11 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
   with_width<kPack<float>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     const int step = static_cast<int>(blockDim.x) * N;
-    for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += Loads * step) {
-      float x[Loads][N];
+    for (int v = static_cast<int>(threadIdx.x) * N; v < args.V; v += kLoads * step) {
+      float x[kLoads][N];
       float most = mine;
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
         if (v + l * step < args.V) {
           load<N>(x[l], logits + v + l * step);
         } else {
@@ -33,7 +34,7 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
         }
       }
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
 #pragma unroll
         for (int k = 0; k < N; k++) most = fmaxf(most, x[l][k]);
       }
@@ -43,7 +44,7 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
       }
       const float shift = mine == -INFINITY ? 0.0f : mine;
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
 #pragma unroll
         for (int k = 0; k < N; k++) sum += power_of_two((x[l][k] - shift) * kLog2e);
       }

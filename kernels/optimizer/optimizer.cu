@@ -1,6 +1,7 @@
 // clip_factor: norm = |scale|·√squares, factor = scale·min(1, most/(norm + 1e-6)); most 0: factor = scale. All scalars f32.
 // adamw (Loshchilov & Hutter 2019) over a flat range [n], one pass: g = factor·gradient, m = β1·m + (1−β1)·g, v = β2·v + (1−β2)·g²,
-// p −= lr·(decay·p + m/c1 / (√(v/c2) + eps)). p, m, v f32, and a copy of p in bf16 if asked for; the gradient of type G. lr, c1, c2 and factor lie in device memory.
+// p −= lr·(decay·p + m/c1 / (√(v/c2) + eps)). p, m, v f32, and a copy of p in bf16 if asked for; the gradient of type G. lr, c1, c2 and
+// factor lie in device memory.
 // adamw_stochastic: p bf16, rounded stochastically, with a bit pattern that is part of the op's definition (stochastic.h); so is the order
 // in which it computes.
 #include "../cuda/stochastic.h"

@@ -18,7 +18,7 @@ __device__ __forceinline__ void for_columns(int64_t first, int64_t columns, F f)
 // Packs of a row, and of w, that a thread keeps from the first pass over them to the second; it reads the others again.
 constexpr int kKept = 2;
 
-template <class T, class W, int Kept = kKept>
+template <class T, class W>
 __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
   const int64_t D = args.columns;
   const T* const x = static_cast<const T*>(args.x) + blockIdx.x * D;
@@ -27,10 +27,10 @@ __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     const auto column = [](int i) { return (threadIdx.x + i * static_cast<int64_t>(blockDim.x)) * N; };
-    Pack<T, N> xs[Kept];
-    Pack<W, N> ws[Kept];
+    Pack<T, N> xs[kKept];
+    Pack<W, N> ws[kKept];
 #pragma unroll
-    for (int i = 0; i < Kept; i++) {
+    for (int i = 0; i < kKept; i++) {
       if (column(i) >= D) continue;
       xs[i] = load_pack<T, N>(x + column(i));
       ws[i] = load_pack<W, N>(w + column(i));
@@ -41,10 +41,10 @@ __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
       for (int k = 0; k < N; k++) squares += to_float(pack.v[k]) * to_float(pack.v[k]);
     };
 #pragma unroll
-    for (int i = 0; i < Kept; i++) {
+    for (int i = 0; i < kKept; i++) {
       if (column(i) < D) add(xs[i]);
     }
-    for_columns<N>(column(Kept), D, [&](int64_t j) { add(load_pack<T, N>(x + j)); });
+    for_columns<N>(column(kKept), D, [&](int64_t j) { add(load_pack<T, N>(x + j)); });
     const float r = 1 / sqrtf(block_sum(squares) / static_cast<float>(D) + args.eps);
     if (threadIdx.x == 0) args.r[blockIdx.x] = r;
     const auto scale = [&](int64_t j, const Pack<T, N>& pack, const Pack<W, N>& weights) {
@@ -54,12 +54,12 @@ __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
       store<N>(y + j, v);
     };
 #pragma unroll
-    for (int i = 0; i < Kept; i++) {
+    for (int i = 0; i < kKept; i++) {
       keep_packed(xs[i]);
       keep_packed(ws[i]);
       if (column(i) < D) scale(column(i), xs[i], ws[i]);
     }
-    for_columns<N>(column(Kept), D, [&](int64_t j) { scale(j, load_pack<T, N>(x + j), load_pack<W, N>(w + j)); });
+    for_columns<N>(column(kKept), D, [&](int64_t j) { scale(j, load_pack<T, N>(x + j), load_pack<W, N>(w + j)); });
   });
 }
 

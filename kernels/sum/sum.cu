@@ -6,6 +6,7 @@
 namespace slayer::cuda {
 
 constexpr int kReductionThreads = 256;
+constexpr int kLoads = 2;  // that a thread has on their way at once
 
 // The sum over the block's threads, in thread 0.
 __device__ __forceinline__ double add_threads(double x) {
@@ -18,22 +19,22 @@ __device__ __forceinline__ double add_threads(double x) {
   return sums[threadIdx.x];
 }
 
-template <class T, int Loads = 2>
+template <class T>
 __device__ __forceinline__ void reduce(const Reduction& args) {
   double total = 0;
   with_width<8>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
     const T* const x = static_cast<const T*>(args.x);
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x * N;
-    for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < args.n; i += Loads * stride) {
-      float v[Loads][N] = {};
+    for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < args.n; i += kLoads * stride) {
+      float v[kLoads][N] = {};
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
         if (i + l * stride < args.n) load<N>(v[l], x + i + l * stride);
       }
       float sum = 0;  // of a few terms, so that f64 is rare
 #pragma unroll
-      for (int l = 0; l < Loads; l++) {
+      for (int l = 0; l < kLoads; l++) {
 #pragma unroll
         for (int k = 0; k < N; k++) sum += args.squares ? v[l][k] * v[l][k] : v[l][k];
       }
