@@ -77,7 +77,9 @@ int32_t heads_at_once(const Limits& limits, const Attention& args) {
 
 // 128 of `rows` rows at a time, of each of so many heads per entry; `bytes` of shared memory for each element of a head's row, and some for
 // barriers.
-void launch_grouped(Lowering& lowering, const char* family, GroupAttention args, int32_t rows, int32_t heads, int32_t at_once, int64_t bytes) {
+void launch_grouped(Lowering& lowering, const char* family, const GroupAttention& maps, int32_t rows, int32_t heads, int32_t at_once,
+                    int64_t bytes) {
+  GroupAttention args = maps;
   const int64_t pieces = tiles(rows, kQueryRows) * heads * args.attention.B;
   require(pieces < int64_t{1} << 30, "it has too many rows");
   args.at_once = at_once;
