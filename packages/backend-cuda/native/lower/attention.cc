@@ -63,16 +63,19 @@ GroupAttention grouped(const Attention& args, const Lowering& lowering) {
   return {args, map(args.q, args.T, args.H), map(args.k, args.S, args.K), map(args.v, args.S, args.K), map(args.dout, args.T, args.H)};
 }
 
-// Heads of queries to work on side by side: as many as read keys and values out of about this much of the cache, but enough of them that the
-// last ones' longest pieces are not what everything waits for.
-int32_t heads_at_once(const Limits& limits, const Attention& args) {
+// Of B·`heads` heads, 128 of whose `rows` rows are a piece of work, how many to work on side by side: as many as read out of about this much of
+// the cache, `read` bytes by each `group` of them, but enough that the last ones' longest pieces are not what everything waits for. More would
+// read from memory, which takes no longer but power, and under load the clock follows that.
+int32_t heads_at_once(const Limits& limits, int64_t B, int64_t heads, int64_t rows, int64_t group, int64_t read) {
   constexpr int64_t kCached = int64_t{24} << 20;
-  const int64_t groups = int64_t{args.B} * args.K;
-  const int64_t group = args.H / args.K;
-  const int64_t fit = kCached / (int64_t{4} * args.S * args.E);
-  const int64_t least = tiles(2 * limits.multiprocessors, tiles(args.T, kQueryRows) * group);
-  const int64_t sections = std::max<int64_t>(groups / std::max(fit, least), 1);
+  const int64_t groups = B * heads / group;
+  const int64_t least = tiles(2 * limits.multiprocessors, tiles(rows, kQueryRows) * group);
+  const int64_t sections = std::max<int64_t>(groups / std::max(kCached / read, least), 1);
   return static_cast<int32_t>(tiles(groups, sections) * group);
+}
+// Those of queries, which read keys and values.
+int32_t heads_at_once(const Limits& limits, const Attention& args) {
+  return heads_at_once(limits, args.B, args.H, args.T, args.H / args.K, int64_t{4} * args.S * args.E);
 }
 
 // 128 of `rows` rows at a time, of each of so many heads per entry; `bytes` of shared memory for each element of a head's row, and some for
@@ -144,8 +147,8 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
     if (on_warpgroups(lowering.limits(), args)) {
       const GroupAttention maps = grouped(args, lowering);
       launch_grouped(lowering, "attention_dq_wgmma_", maps, args.T, args.H, heads_at_once(lowering.limits(), args), 1536);
-      // All heads: what blocks of one head read passes by at about the same time.
-      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, args.B * args.K, args.E == 64 ? 1536 : 1280);
+      const int32_t kv_heads = heads_at_once(lowering.limits(), args.B, args.K, args.S, 1, int64_t{4} * args.T * args.E * (args.H / args.K));
+      launch_grouped(lowering, "attention_dkv_wgmma_", maps, args.S, args.K, kv_heads, args.E == 64 ? 1536 : 1280);
       return;
     }
     lowering.launch(sized("attention_dq_mma_", args.E), blocks(args.T, kTileRows, args.H, args.B), {128}, args, bytes);
