@@ -14,8 +14,10 @@
 namespace slayer::SLAYER_ISA {
 
 constexpr int64_t kBlockK = 1024;        // most steps of k in one block
-constexpr int64_t kBlockColumns = 1024;  // columns of B that one strip of A meets at a time
+constexpr int64_t kBlockColumns = 1024;  // columns of B packed at a time
 constexpr int64_t kBlockRows = 1024;     // rows of A packed at a time
+constexpr int64_t kGroup = 4;            // strips of A that meet a panel of B while it is near
+constexpr int64_t kGroupRows = kGroup * kTileRows;
 constexpr int64_t kFewRows = 128;        // with which a block of B is not used often enough to be worth its way to L3 and back:
 constexpr int64_t kFewColumns = 128;     // it is as narrow as L2 holds
 
@@ -56,17 +58,21 @@ void pack_b(int64_t n, int64_t kc, const E* b, int64_t b_row, int64_t b_col, flo
   pack_strips<kTileColumns, true>(n, kc, b, b_col, b_row, to);
 }
 
-// C[m, n] (+)= A[m, kc] · packed B[kc, n]. A is packed, or lies in rows a_row floats apart if that is not 0.
+// C[m, n] (+)= A[m, kc] · packed B[kc, n]. A is packed, or lies in rows a_row floats apart if that is not 0. A few strips of A, which L2
+// keeps, meet a panel of B before it is the next one's turn: B passes by as rarely as that, from L3.
 inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, int64_t a_row, const float* b, float* c,
                             int64_t c_row, bool accumulate) {
-  for (int64_t i = 0; i < m; i += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, m - i);
+  for (int64_t i0 = 0; i0 < m; i0 += kGroupRows) {
+    const int64_t i1 = std::min(m, i0 + kGroupRows);
     for (int64_t j = 0; j < n; j += kTileColumns) {
       const int64_t columns = std::min<int64_t>(kTileColumns, n - j);
       const int64_t vectors = (columns + kLanes - 1) / kLanes;
-      kTiles.at[a_row != 0][vectors - 1][rows - 1](kc, a + i * (a_row ? a_row : kc), a_row, b + j * kc, c + i * c_row + j, c_row,
-                                                   columns - (vectors - 1) * kLanes, accumulate,
-                                                   a + (i + kTileRows + j / kTileColumns) * kc);
+      const float* next = b + (j + kTileColumns) * kc;  // of the next panel each strip fetches a piece
+      for (int64_t i = i0; i < i1; i += kTileRows, next += kTileColumns / kGroup * kc) {
+        const int64_t rows = std::min<int64_t>(kTileRows, m - i);
+        kTiles.at[a_row != 0][vectors - 1][rows - 1](kc, a + i * (a_row ? a_row : kc), a_row, b + j * kc, c + i * c_row + j, c_row,
+                                                     columns - (vectors - 1) * kLanes, accumulate, next);
+      }
     }
   }
 }

@@ -6,8 +6,8 @@
 //   thin    M or N ≤ kThin: the other operand is read once, in place, its rows or columns divided between the tasks;
 //   dots    M ≤ kDots, rows of both operands contiguous along k (A·Bᵀ): B is read once, in place, as in thin;
 //   small   each task multiplies a strip of C by itself, packing what it needs (gemm.h); so with few rows of A, too;
-//   large   B is packed once by all threads together, a slab of k at a time, and A likewise where several tasks read it; then C
-//           is divided into blocks that are computed from the packed slab.
+//   large   B is packed once by all threads together, a slab of k at a time; then C is divided into strips of rows, whose tasks pack
+//           the rows of A that they read.
 // An element of C is computed by one task, in an order of summation that depends on K (and, between thin and the others, on
 // the shape) alone: results are the same bits for any number of threads.
 #include "gemm.h"
@@ -17,8 +17,8 @@ namespace slayer::SLAYER_ISA {
 
 namespace {
 
-constexpr int64_t kMostRows = 4096;           // of A, and columns of B, in one slab
-constexpr int64_t kSlabFloats = 4 << 20;      // packed at a time: 16 MiB, about what L3 keeps
+constexpr int64_t kMostColumns = 4096;        // of B in one slab
+constexpr int64_t kSlabFloats = 4 << 20;      // of A and B that a slab is made of: 16 MiB, about what L3 keeps
 constexpr int64_t kSmallProducts = 32 << 20;  // multiplications in a small product: below a millisecond
 constexpr int64_t kAloneProducts = 1 << 16;   // and in one that is not worth waking a thread for
 constexpr int64_t kTasksPerThread = 4;
@@ -98,83 +98,60 @@ void multiply_small(Pool& pool, const Product<E>& s) {
   }
 }
 
-// Steps [k0, k1) of a product whose sides are at most kMostRows: packs them together, then adds them to C block by block.
+// Steps [k0, k1) of a product with at most kMostColumns columns: packs B together, then adds them to C, a strip of rows to a task.
 template <class E>
 void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int64_t step) {
   const int64_t columns = whole_vectors(s.n);
   const auto floats = [&](int slot, int64_t n) {
     return static_cast<float*>(pool.scratch(0, slot, static_cast<size_t>(n) * sizeof(float)));
   };
-  const int64_t across = ceil_div(s.n, kBlockColumns);
-  // What only one task reads, it packs itself, just before.
   const bool packs_a = !in_place(s.a_row, s.a_col);
-  const bool together = packs_a && across > 1;
-  float* packed_a = together ? floats(0, s.m * (k1 - k0)) : nullptr;
   float* packed_b = floats(1, columns * (k1 - k0));
   const int64_t blocks = ceil_div(k1 - k0, step);
 
-  constexpr int64_t kPackRows = 4 * kTileRows;
   constexpr int64_t kPackColumns = 2 * kTileColumns;
-  const int64_t parts_a = together ? ceil_div(s.m, kPackRows) : 0;
-  const int64_t parts_b = ceil_div(s.n, kPackColumns);
   auto pack = [&](int64_t t, int) {
-    const int64_t part = t / blocks;
+    const int64_t j = t / blocks * kPackColumns;
     const int64_t p = k0 + t % blocks * step;
     const int64_t kc = std::min(step, k1 - p);
-    if (part < parts_a) {
-      const int64_t i = part * kPackRows;
-      pack_a(std::min(kPackRows, s.m - i), kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col,
-             packed_a + s.m * (p - k0) + i * kc);
-    } else {
-      const int64_t j = (part - parts_a) * kPackColumns;
-      pack_b(std::min(kPackColumns, s.n - j), kc, s.b + j * s.b_col + p * s.b_row, s.b_row, s.b_col,
-             packed_b + columns * (p - k0) + j * kc);
-    }
+    pack_b(std::min(kPackColumns, s.n - j), kc, s.b + j * s.b_col + p * s.b_row, s.b_row, s.b_col,
+           packed_b + columns * (p - k0) + j * kc);
   };
-  pool.run((parts_a + parts_b) * blocks, pack);
+  pool.run(ceil_div(s.n, kPackColumns) * blocks, pack);
 
-  const int64_t width = share(s.n, across, kTileColumns);
   // Strips of rows in even parts: with a few more than the tasks, parts of one size would leave a thread waiting.
   const int64_t strips = ceil_div(s.m, kTileRows);
-  const int64_t down = std::min(strips, ceil_div(kTasksPerThread * pool.threads(), across));
+  const int64_t tasks = std::min(strips, kTasksPerThread * pool.threads());
   auto multiply = [&](int64_t t, int thread) {
-    const int64_t i0 = strips * (t / across) / down * kTileRows;
-    const int64_t i1 = std::min(s.m, strips * (t / across + 1) / down * kTileRows);
-    const int64_t j = t % across * width;
-    if (j >= s.n) return;
-    const int64_t n = std::min(width, s.n - j);
+    const int64_t i0 = strips * t / tasks * kTileRows;
+    const int64_t i1 = std::min(s.m, strips * (t + 1) / tasks * kTileRows);
     for (int64_t p = k0; p < k1; p += step) {
       const int64_t kc = std::min(step, k1 - p);
       const auto rows = [&](int64_t i, int64_t count, const float* a, int64_t a_row) {
-        multiply_packed(count, n, kc, a, a_row, packed_b + columns * (p - k0) + j * kc, s.c + i * s.c_row + j, s.c_row, p > 0);
+        multiply_packed(count, s.n, kc, a, a_row, packed_b + columns * (p - k0), s.c + i * s.c_row, s.c_row, p > 0);
       };
       if (!packs_a) {
         rows(i0, i1 - i0, s.a + i0 * s.a_row + p, s.a_row);
-      } else if (together) {
-        rows(i0, i1 - i0, packed_a + s.m * (p - k0) + i0 * kc, 0);
-      } else {
-        float* packed = static_cast<float*>(pool.scratch(thread, 2, static_cast<size_t>(kPackRows * kc) * sizeof(float)));
-        for (int64_t i = i0; i < i1; i += kPackRows) {
-          const int64_t count = std::min(kPackRows, i1 - i);
-          pack_a(count, kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col, packed);
-          rows(i, count, packed, 0);
-        }
+        continue;
+      }
+      float* packed = static_cast<float*>(pool.scratch(thread, 2, static_cast<size_t>(kGroupRows * kc) * sizeof(float)));
+      for (int64_t i = i0; i < i1; i += kGroupRows) {
+        const int64_t count = std::min(kGroupRows, i1 - i);
+        pack_a(count, kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col, packed);
+        rows(i, count, packed, 0);
       }
     }
   };
-  pool.run(down * across, multiply);
+  pool.run(tasks, multiply);
 }
 
 template <class E>
 void multiply_large(Pool& pool, const Product<E>& s) {
   const int64_t step = block_k(s.k);
-  for (int64_t j = 0; j < s.n; j += kMostRows) {
-    for (int64_t i = 0; i < s.m; i += kMostRows) {
-      const Product<E> part{std::min(kMostRows, s.m - i), std::min(kMostRows, s.n - j), s.k, s.a + i * s.a_row, s.a_row, s.a_col,
-                         s.b + j * s.b_col, s.b_row, s.b_col, s.c + i * s.c_row + j, s.c_row};
-      const int64_t slab = std::max<int64_t>(1, kSlabFloats / ((part.m + part.n) * step)) * step;
-      for (int64_t p = 0; p < s.k; p += slab) multiply_slab(pool, part, p, std::min(s.k, p + slab), step);
-    }
+  for (int64_t j = 0; j < s.n; j += kMostColumns) {
+    const Product<E> part{s.m, std::min(kMostColumns, s.n - j), s.k, s.a, s.a_row, s.a_col, s.b + j * s.b_col, s.b_row, s.b_col, s.c + j, s.c_row};
+    const int64_t slab = std::max<int64_t>(1, kSlabFloats / ((part.m + part.n) * step)) * step;
+    for (int64_t p = 0; p < s.k; p += slab) multiply_slab(pool, part, p, std::min(s.k, p + slab), step);
   }
 }
 

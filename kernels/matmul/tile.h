@@ -31,8 +31,8 @@ constexpr int kTileColumns = kTileVectors * kLanes;
 // Whether a tile may read A in place: its rows contiguous, and not so far apart that all lie in one set of L1 (4 KiB, or nearly).
 inline bool in_place(int64_t a_row, int64_t a_col) { return a_col == 1 && (a_row + 16) % 1024 >= 32; }
 
-// One tile; of the last vector's columns only `last` (1 … kLanes) exist in C. Rows of C are c_row floats apart. `ahead` is where
-// the strip of A after this one will be read: k floats of it are fetched on the way (a hint, which may point anywhere).
+// One tile; of the last vector's columns only `last` (1 … kLanes) exist in C. Rows of C are c_row floats apart. `ahead` is
+// what will be read soon: k floats of it are fetched on the way (a hint, which may point anywhere).
 template <int R, int V, bool InPlace>
 void tile(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int64_t last, bool accumulate,
           const float* ahead) {
