@@ -33,7 +33,7 @@ cp "tools/gpu/$script" bench/dist/gpu.js "$pack/"
 cp "$(node -p process.execPath)" "$pack/node"
 echo '{"type": "module"}' >"$pack/package.json"
 if [ "$script" = run.sh ]; then
-  cp -r "${parts[@]}" "$pack/"
+  cp -r "${parts[@]}" bench/peers/gpu/torch_peer.py "$pack/"
 else
   mkdir -p "$pack/node_modules/webgpu/dist/linux-x64"
   cp "$dawn"/{package.json,index.js,LICENSE.md} "$pack/node_modules/webgpu/"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a Linux x86-64 machine with an NVIDIA driver to: conformance of every CUDA kernel, the time of each at the sizes of a 7 B block, and
-# steps of continued pre-training at the geometry of Llama SLayer 8B with random weights. Prints tables and writes
-# OUT/<device>.json after each part. Needs nothing from the network.
+# steps of continued pre-training at the geometry of Llama SLayer 8B with random weights. Where python3 has PyTorch and Transformers, the same
+# on these, in the same minutes; SLAYER_GPU_PEER=0: without. Prints tables and writes OUT/<device>.json after each part, the peer's
+# beside it. Needs nothing from the network.
 #
 #   tools/gpu/run.sh [OUT] [OPTIONS]     OUT: by default bench/results; OPTIONS as `node bench/dist/gpu.js --help` says
 #
@@ -11,10 +12,11 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ -x node ]; then # a pack: everything lies side by side
-  node=./node main=gpu.js addon=$PWD/slayer_cuda.node out=results
+  node=./node main=gpu.js addon=$PWD/slayer_cuda.node out=results peer=torch_peer.py
 else
   cd ../..
   node=node main=bench/dist/gpu.js addon=$PWD/packages/backend-cuda/build/Release/slayer_cuda.node out=bench/results
+  peer=bench/peers/gpu/torch_peer.py
 fi
 case "${1-}" in '' | -*) ;; *) out=$1; shift ;; esac
 for needed in "$main" "$addon" "$(dirname "$addon")/kernels"; do
@@ -46,6 +48,12 @@ fi
 for part in conformance curve kernels profile; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
 # A batch for which the update counts less; with less kept where memory is short.
 "$node" "$main" --out "$out/batch-4" --parts step --batch 4 "$@" || "$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
+if [ "${SLAYER_GPU_PEER-}" != 0 ] && python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
+  echo "== PyTorch"
+  python3 "$peer" --out "$out/peers-gpu.json" --batch 1,4 || status=$?
+  # Once more: what was first may have had the cooler device.
+  "$node" "$main" --out "$out/after-the-peer" --parts step "$@" || status=$?
+fi
 # Each product in the way that was measured to be the fastest; cuBLASLt is one where it is installed.
 "$node" "$main" --out "$out/tuned" --parts kernels,step --tune "$@" || status=$?
 exit "$status"

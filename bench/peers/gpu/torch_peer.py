@@ -1,6 +1,6 @@
 """The same on PyTorch: matrix products (cuBLASLt), attention (scaled_dot_product_attention), a large copy, and training steps of Llama SLayer 8B's
-geometry with Transformers, random weights, the same blocks frozen, bf16, SDPA, fused AdamW. To be run on the machine on
-which tools/gpu/run.sh ran, right after it; prints a table and writes OUT as JSON.
+geometry with Transformers, random weights, the same blocks frozen, bf16, SDPA, fused AdamW. tools/gpu/run.sh runs
+it beside ours; prints a table and writes OUT as JSON.
 
     python3 bench/peers/gpu/torch_peer.py --out bench/results/peers-gpu.json [--batch N,N] [--checkpointing] [--parts kernels,step]
 

@@ -154,13 +154,14 @@ async function conform(backend: Backend) {
 async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | undefined) {
   const rows: Record<string, unknown>[] = [];
   const shapes = shapesOf(sizes);
-  // A device that has just begun is cooler, and faster, than one that works: the first is timed twice.
-  await timeOp(backend, shapes[0]!);
+  // A device that has just begun is cooler, and faster, than one that works: the first is timed twice. If it fails, the second time says so.
+  await timeOp(backend, shapes[0]!).catch(() => undefined);
   for (const shape of shapes) {
     if (fusedOps.includes(shape.op) && !backend.capabilities.fused?.includes(shape.op)) continue;
     try {
       const { seconds, spread, cost, error } = await timeOp(backend, shape);
-      const share = peaks && Math.max(cost.matmulFlops / peaks.bf16, cost.bytes / peaks.bandwidth) / seconds;
+      const fast = peaks && (shape.inputs.every(({ dtype }) => dtype === "f32") ? peaks.f32 : peaks.bf16);
+      const share = peaks && Math.max(cost.matmulFlops / fast!, cost.bytes / peaks.bandwidth) / seconds;
       rows.push({
         name: shape.name,
         seconds,

@@ -73,6 +73,12 @@ export function shapesOf({ B, T, D, F, H, E, V }: Sizes): Shape[] {
     matmul("NN", N, D, F),
     matmul("TN", F, D, N),
     {
+      name: `matmul NT ${N / 4}×${D}×${D}, f32`,
+      op: "matmul",
+      attrs: { transposeA: false, transposeB: true },
+      inputs: [tensor("f32", N / 4, D), tensor("f32", D, D)],
+    },
+    {
       name: `matmul_swiglu ${N}×${F}×${D}`,
       op: "matmul_swiglu",
       attrs: { keep: true },
