@@ -45,7 +45,7 @@ __device__ __forceinline__ float block_max(float x, int offset = 0) {
   return warp_max(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : -INFINITY);
 }
 
-// N values of a tensor as f32, N = 1 or 8 (then p is aligned to 16 bytes).
+// N values of a tensor as f32; where N is not 1, p is aligned to as many of them.
 template <int N, class T>
 __device__ __forceinline__ void load(float (&x)[N], const T* p) {
   const Pack<T, N> pack = load_pack<T, N>(p);

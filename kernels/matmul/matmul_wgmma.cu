@@ -118,7 +118,7 @@ __device__ __forceinline__ void matmul_wgmma(const GroupGemm& args) {
   for_pair_tiles<TransposeA, !TransposeB>(gemm.m, gemm.n, gemm.k, kPairColumns, load, ahead, store);
 }
 
-__device__ __forceinline__ float silu(float g) { return g * reciprocal(1 + power_of_two(g * -1.4426950408889634f)); }
+__device__ __forceinline__ float silu(float g) { return g * reciprocal(1 + power_of_two(g * -kLog2e)); }
 
 // Of B's 256 columns the first half are gate's, the second up's: a thread has both of an element.
 template <bool Whole>

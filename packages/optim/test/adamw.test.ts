@@ -8,11 +8,11 @@ const initial = Float32Array.from({ length: OUT * IN }, (_, i) => Math.sin(i));
 const options = { betas: [0.9, 0.95] as const, eps: 1e-8, weightDecay: 0.1, clip: 1 };
 
 /** loss = Σ x·wᵀ over the rows of x: a model whose gradient is known, on batches of any number of rows. */
-async function program(store: Store, rows: number, dtype: "f32" | "bf16" = "f32") {
+async function program(store: Store, rows: number, dtype: "f32" | "bf16" = "f32", overwrite = false) {
   const graph = new Graph();
   const w = graph.parameter("w", matrix.shape, dtype);
   const loss = sum(matmul(graph.input("x", [rows, IN], "f32"), w, { transposeB: true }));
-  accumulateGradients(loss, [matrix]);
+  accumulateGradients(loss, [matrix], { overwrite });
   return Program.compile(graph, { loss }, store);
 }
 
@@ -52,6 +52,29 @@ describe("AdamW", () => {
     await optimizer.discard();
     expect(await optimizer.norm(0.5)).toBe(0);
     expect(await store.read("w")).toEqual(initial);
+  });
+
+  it("gradients that overwrite: the same bits as those added to zeros, also after a step of NaN, discarded or not", async () => {
+    const run = async (overwrite: boolean, wrong?: "discarded" | "left") => {
+      const store = new Store(createReferenceBackend({ poison: true }));
+      const optimizer = await AdamW.create(store, [matrix], { ...options, overwrite });
+      await store.write("w", initial);
+      const micro = await program(store, 3, "f32", overwrite);
+      for (let step = 0; step < 3; step++) {
+        if (wrong && step > 0) {
+          await micro.run({ x: data(3).map((x, i) => (i === 4 ? NaN : x)) });
+          if (wrong === "discarded") await optimizer.discard();
+        }
+        await micro.run({ x: data(3) });
+        await optimizer.step(step, 1e-2, 1);
+      }
+      return store.read("w");
+    };
+    const added = await run(false);
+    expect(added).not.toEqual(initial);
+    expect(await run(true)).toEqual(added);
+    expect(await run(true, "discarded")).toEqual(added);
+    expect(await run(true, "left")).toEqual(added);
   });
 
   it("bf16 working copies are the masters, rounded; the masters take the exact steps of f32 training", async () => {

@@ -76,8 +76,8 @@ export class Graph {
       if (t.graph !== this) throw new Error(`${op}: operand '${t.name || `#${t.id}`}' belongs to another graph`);
     }
     for (const i of definition.mutates ?? []) {
-      const role = inputs[i]?.role ?? "state";
-      if (role !== "parameter" && role !== "state") {
+      const role = inputs[i]?.role;
+      if (role === "input" || role === "intermediate") {
         throw new Error(`${op} writes its operand ${i}, which must be a parameter or state, not an ${role}`);
       }
     }

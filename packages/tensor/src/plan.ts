@@ -45,7 +45,7 @@ export interface Plan {
 
 /**
  * Turns what was recorded into a plan. Nodes that neither lead to `outputs` nor change state are left out; those that `canFuse` become one
- * step.
+ * step. Parameters and state of different names are taken to lie apart in memory.
  */
 export function makePlan(
   graph: Graph,

@@ -1,4 +1,5 @@
 import {
+  accumulate,
   add,
   copy,
   createReferenceBackend,
@@ -10,6 +11,7 @@ import {
   Store,
   type Tensor,
 } from "@slayer/tensor";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 /** Products of a [2, 3] and b [3, 2], and a tensor to keep one in. */
@@ -82,4 +84,49 @@ describe("a result that is only copied into state", () => {
       "matmul persistent",
     ]);
   });
+});
+
+/** What a node does: `left` and `right` choose among the state and what was made so far, counted from the last one back. */
+const moves = fc.record({
+  kind: fc.constantFrom("add", "copy", "accumulate"),
+  target: fc.nat({ max: 2 }),
+  left: fc.nat({ max: 5 }),
+  right: fc.nat({ max: 5 }),
+  output: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
+});
+
+it("any order of sums, copies and accumulations leaves what doing them in that order leaves: exact, integers in f32", async () => {
+  const shape = [2, 2];
+  await fc.assert(
+    fc.asyncProperty(fc.array(moves, { minLength: 1, maxLength: 16 }), async (nodes) => {
+      const graph = new Graph();
+      const state = ["a", "b", "c"].map((name) => graph.state(name, shape));
+      const initial = state.map((_, i) => Float32Array.of(1, 2, 3, 5).map((x) => x * (i + 1)));
+      const store = new Store(createReferenceBackend({ poison: true }));
+      for (const [i, t] of state.entries()) {
+        store.add(t);
+        await store.write(t.name, initial[i]!);
+      }
+      // Each tensor beside its values now: a state's array changes, that of an intermediate does not.
+      const known = state.map((tensor, i) => ({ tensor, values: initial[i]!.slice() }));
+      const outputs: Record<string, Tensor> = {};
+      const expected: Record<string, number[]> = {};
+      for (const { kind, target, left, right, output } of nodes) {
+        const [x, y] = [known.at(-1 - (left % known.length))!, known.at(-1 - (right % known.length))!];
+        const to = known[target]!;
+        if (kind === "add") {
+          const sum = { tensor: add(x.tensor, y.tensor), values: x.values.map((v, i) => v + y.values[i]!) };
+          known.push(sum);
+          if (output) [outputs[`o${known.length}`], expected[`o${known.length}`]] = [sum.tensor, [...sum.values]];
+        } else if (x !== to) {
+          (kind === "copy" ? copy : accumulate)(to.tensor, x.tensor);
+          to.values.set(kind === "copy" ? x.values : to.values.map((v, i) => v + x.values[i]!));
+        }
+      }
+      const program = await Program.compile(graph, outputs, store);
+      await program.run();
+      for (const [i, { name }] of state.entries()) expect([...(await store.read(name))]).toEqual([...known[i]!.values]);
+      for (const [name, values] of Object.entries(expected)) expect([...(await program.read(name))]).toEqual(values);
+    }),
+  );
 });

@@ -14,6 +14,8 @@ const causal = { heads: 2, kvHeads: 1, scale: 1, window: 0, segments: false, off
 const noDims = { transposeA: false, transposeB: false };
 const attentionWanted = "q [B,T,H·E], k and v [B,T,K·E] of one type, H = 2, K = 1, H a multiple of K";
 const adamwWanted = "p, g, m, v of one shape, factor [1], step [3], all of one type";
+const stochasticWanted = "p, g, m, v of one shape, factor [1], step [4], p bf16 and the others f32";
+const workingWanted = "; working bf16 of the shape of a p in f32, for none that is rounded stochastically";
 
 /** A wrong shape or type for each op, and the whole message. An op that takes any operand has none. */
 const wrong: Record<OpName, Wrong[]> = {
@@ -32,13 +34,17 @@ const wrong: Record<OpName, Wrong[]> = {
     },
     {
       operands: ["f32 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 3", "f32 4"],
-      message: `wanted ${adamwWanted}, and working bf16 of the shape of a p in f32, got f32[4], f32[4], f32[4], f32[4], f32[1], f32[3], f32[4]`,
+      message: `wanted ${adamwWanted}${workingWanted}, got f32[4], f32[4], f32[4], f32[4], f32[1], f32[3], f32[4]`,
+    },
+    {
+      operands: ["bf16 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 4", "f64 4"],
+      attrs: { stochastic: true, seed: 1 },
+      message: `wanted ${stochasticWanted}${workingWanted}, got bf16[4], f32[4], f32[4], f32[4], f32[1], f32[4], f64[4]`,
     },
     {
       operands: ["bf16 4", "f32 4", "f32 4", "f32 4", "f32 1", "f32 3"],
       attrs: { stochastic: true, seed: 1 },
-      message:
-        "wanted p, g, m, v of one shape, factor [1], step [4], p bf16 and the others f32, got bf16[4], f32[4], f32[4], f32[4], f32[1], f32[3]",
+      message: `wanted ${stochasticWanted}, got bf16[4], f32[4], f32[4], f32[4], f32[1], f32[3]`,
     },
   ],
   add: [{ operands: ["f32 2,3", "f32 6"], message: "wanted two operands of one type, got f32[2,3], f32[6]" }],
