@@ -119,27 +119,21 @@ void multiply_slab(Pool& pool, const Product<E>& s, int64_t k0, int64_t k1, int6
   };
   pool.run(ceil_div(s.n, kPackColumns) * blocks, pack);
 
-  // Strips of rows in even parts: with a few more than the tasks, parts of one size would leave a thread waiting.
+  // A task is a group of strips, all of about one size and as many for each thread: with a few more, one would wait.
   const int64_t strips = ceil_div(s.m, kTileRows);
-  const int64_t tasks = std::min(strips, kTasksPerThread * pool.threads());
+  const int64_t tasks = std::min(strips, ceil_div(strips, kGroup * pool.threads()) * pool.threads());
   auto multiply = [&](int64_t t, int thread) {
-    const int64_t i0 = strips * t / tasks * kTileRows;
-    const int64_t i1 = std::min(s.m, strips * (t + 1) / tasks * kTileRows);
+    const int64_t i = strips * t / tasks * kTileRows;
+    const int64_t rows = std::min(s.m, strips * (t + 1) / tasks * kTileRows) - i;
     for (int64_t p = k0; p < k1; p += step) {
       const int64_t kc = std::min(step, k1 - p);
-      const auto rows = [&](int64_t i, int64_t count, const float* a, int64_t a_row) {
-        multiply_packed(count, s.n, kc, a, a_row, packed_b + columns * (p - k0), s.c + i * s.c_row, s.c_row, p > 0);
-      };
-      if (!packs_a) {
-        rows(i0, i1 - i0, s.a + i0 * s.a_row + p, s.a_row);
-        continue;
+      const float* a = s.a + i * s.a_row + p * s.a_col;
+      if (packs_a) {
+        float* packed = static_cast<float*>(pool.scratch(thread, 2, static_cast<size_t>(kGroupRows * kc) * sizeof(float)));
+        pack_a(rows, kc, a, s.a_row, s.a_col, packed);
+        a = packed;
       }
-      float* packed = static_cast<float*>(pool.scratch(thread, 2, static_cast<size_t>(kGroupRows * kc) * sizeof(float)));
-      for (int64_t i = i0; i < i1; i += kGroupRows) {
-        const int64_t count = std::min(kGroupRows, i1 - i);
-        pack_a(count, kc, s.a + i * s.a_row + p * s.a_col, s.a_row, s.a_col, packed);
-        rows(i, count, packed, 0);
-      }
+      multiply_packed(rows, s.n, kc, a, packs_a ? 0 : s.a_row, packed_b + columns * (p - k0), s.c + i * s.c_row, s.c_row, p > 0);
     }
   };
   pool.run(tasks, multiply);
