@@ -11,8 +11,6 @@
 
 namespace slayer::cuda {
 
-constexpr int kDeltaRows = 4;
-
 template <class T>
 __device__ __forceinline__ void attention_rows(const Attention& args) {
   const int i = static_cast<int>(blockIdx.x * kRowWarps + warp_index());

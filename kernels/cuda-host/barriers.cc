@@ -1,4 +1,4 @@
-// Hopper's barriers in shared memory (mbarrier), the copies that they count, named barriers, and clusters.
+// Hopper's barriers in shared memory (mbarrier), the copies that they count, and clusters.
 #include <algorithm>
 #include <cstring>
 
@@ -143,23 +143,6 @@ void Executor::copy_box(uint32_t to, const uint64_t* map, uint32_t at, int rank,
     barrier->issued += bytes;
     end_if_possible(block, *barrier);
   }
-}
-
-void Executor::named_barrier(int id, int threads) {
-  if (id < 1 || id > 15 || threads <= 0 || threads % 32 != 0) {
-    return report("a named barrier " + std::to_string(id) + " of " + std::to_string(threads) + " threads");
-  }
-  NamedBarrier& barrier = current_->block->named[static_cast<size_t>(id)];
-  const auto wanted = static_cast<unsigned>(threads);
-  if (!barrier.waiting.empty() && barrier.threads != wanted) report("threads expect different numbers at barrier " + std::to_string(id));
-  barrier.threads = wanted;
-  if (barrier.waiting.size() + 1 < wanted) {
-    barrier.waiting.push_back(current_);
-    return park();
-  }
-  for (Thread* thread : barrier.waiting) thread->state = Thread::State::ready;
-  barrier.waiting.clear();
-  next_epoch();
 }
 
 void Executor::cluster_barrier() {

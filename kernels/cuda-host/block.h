@@ -114,11 +114,6 @@ struct Mbarrier {
   uint32_t remote_in = 0;        // epoch of the cluster in which it did
 };
 
-struct NamedBarrier {
-  unsigned threads = 0;
-  std::vector<Thread*> waiting;
-};
-
 struct Block {
   Dim3 index;
   unsigned rank = 0;  // in its cluster
@@ -128,7 +123,6 @@ struct Block {
   unsigned waiting = 0;  // at the block's barrier
   uint32_t epoch = 0;
   std::map<uint32_t, Mbarrier> barriers;  // by place
-  std::array<NamedBarrier, 16> named;
 };
 
 }  // namespace slayer::host

@@ -80,7 +80,6 @@ void Executor::begin_block(Block& block, unsigned rank, Dim3 index, size_t share
   block.alive = static_cast<unsigned>(threads);
   block.waiting = block.epoch = 0;
   block.barriers.clear();
-  block.named = {};
   block.shared.begin_block(shared_bytes);
   block.warps.resize((threads + kWarp - 1) / kWarp);
   Thread* const first = &threads_[rank * threads];
@@ -129,11 +128,6 @@ std::string Executor::who_waits() const {
       others += ", " + std::to_string(barrier.waiting) + " of block " + std::to_string(block->rank) + " at the one at byte " + std::to_string(at) +
                 " where " + std::to_string(barrier.missing) + " of " + std::to_string(barrier.expected) + " arrivals and " +
                 std::to_string(barrier.announced - barrier.issued) + " bytes are missing from phase " + std::to_string(barrier.phase);
-    }
-    for (size_t id = 0; id < block->named.size(); id++) {
-      const NamedBarrier& named = block->named[id];
-      if (named.waiting.empty()) continue;
-      others += ", " + std::to_string(named.waiting.size()) + " of " + std::to_string(named.threads) + " at barrier " + std::to_string(id);
     }
   }
   if (cluster_waiting_ > 0) others += ", " + std::to_string(cluster_waiting_) + " at the cluster's";

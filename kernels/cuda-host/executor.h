@@ -66,7 +66,6 @@ class Executor {
   void arrive(uint32_t at, unsigned rank, unsigned bytes);
   void wait_at(uint32_t at, unsigned parity);
   void copy_box(uint32_t to, const uint64_t* map, uint32_t barrier, int rank, const int (&coordinates)[3], bool to_all);
-  void named_barrier(int id, int threads);
   void cluster_barrier();
 
   // Its products (products.cc): made when they are waited for, by the last lane of a warp for the warp's rows.

@@ -28,7 +28,6 @@ inline void wait_at(Barrier barrier, unsigned parity) { host::executor().wait_at
 
 inline unsigned cluster_rank() { return host::executor().cluster_rank(); }
 inline void cluster_barrier() { host::executor().cluster_barrier(); }
-inline void named_barrier(int id, int threads) { host::executor().named_barrier(id, threads); }
 
 inline void copy_box(Shared<bf16> to, const TensorMap& map, Barrier barrier, int c0, int c1) {
   host::executor().copy_box(to.at(), map.words, barrier.at(), 2, {c0, c1, 0}, false);

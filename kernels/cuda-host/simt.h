@@ -173,7 +173,6 @@ inline uint32_t ballot(bool predicate) {
 }
 
 inline int count_bits(uint32_t x) { return std::popcount(x); }
-inline unsigned first_bit(uint32_t x) { return static_cast<unsigned>(std::countr_zero(x)); }
 
 // 16 bytes from global to shared memory, past the registers; zeros unless `valid`. Complete only after a wait and a barrier.
 template <class T>

@@ -225,6 +225,9 @@ struct Attention {
   Fault* fault;
 };
 
+// Rows of one head in which a thread of attention_delta takes part.
+constexpr int32_t kDeltaRows = 4;
+
 // For Hopper: with maps of q, k, v and dout as [B, rows, columns], in boxes of 1 × 64 × 64. There are as many `pieces` of 128 rows, `tiles` of
 // each (kv) head; `at_once` heads are worked on side by side, so that what they read again stays in the cache. `dealt` is 0 when the
 // launch begins.

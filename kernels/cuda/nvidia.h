@@ -94,8 +94,6 @@ __device__ __forceinline__ T shuffle_xor(T value, unsigned mask) {
 __device__ __forceinline__ uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
 
 __device__ __forceinline__ int count_bits(uint32_t x) { return __popc(x); }
-// Number of the lowest bit of x that is set; x is not 0.
-__device__ __forceinline__ unsigned first_bit(uint32_t x) { return static_cast<unsigned>(__ffs(static_cast<int>(x)) - 1); }
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));

@@ -72,10 +72,6 @@ __device__ __forceinline__ unsigned cluster_rank() {
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
-// A barrier of `threads` threads of the block; id 1 … 15.
-__device__ __forceinline__ void named_barrier(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
 
 // A copy by one thread: the box of `map` whose first element has these coordinates, innermost first, to a panel (or several); zeros where the
 // tensor ends. The bytes are counted at `barrier`.

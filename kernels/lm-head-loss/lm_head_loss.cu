@@ -51,7 +51,7 @@ __device__ __forceinline__ void lm_head_loss_rows(const Logits& args) {
     }
   });
   const float most = block_max(mine);
-  sum = block_sum(mine == -INFINITY ? 0.0f : sum * expf(mine - most), 128);
+  sum = block_sum(sum * (mine == -INFINITY ? 0.0f : expf(mine - most)), 128);
   if (threadIdx.x > 0) return;
   const float lse = most + logf(sum);
   args.lse[row] = lse;

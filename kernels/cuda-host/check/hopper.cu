@@ -108,7 +108,7 @@ SLAYER_KERNEL(registers, GroupCheckArgs, 128) {
     panel.chunk(k, column % 64 / 8)[column % 8] = from_float<bf16>(static_cast<float>((k * 3 + column) % 5 - 2));
   }
   if (args.broken != kNoFence) fence_for_products();
-  named_barrier(1, 128);
+  __syncthreads();
   wait_at(loaded, 0);
   GroupSums<128> sums = {};
   uint32_t left[4][4];

@@ -216,6 +216,21 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     expect([...(await program.read("y"))]).toEqual([2, 3, 6, 7, 0, 1]);
   });
 
+  it.each([40, 41])(
+    "a logit that is not a number: so is the loss, where a thread of the row has no others (V = %i)",
+    async (V) => {
+      const graph = new Graph();
+      const head = graph.parameter("head", [V, 1]);
+      const nll = lmHeadLoss(graph.input("h", [1, 1], "f32"), head, graph.input("targets", [1], "i32"));
+      const store = new Store(await create());
+      store.add({ name: "head", shape: head.shape, dtype: "f32" });
+      await store.write("head", new Float32Array(V).fill(NaN, 4, 8));
+      const program = await Program.compile(graph, { nll }, store);
+      await program.run({ h: Float32Array.of(1), targets: Int32Array.of(0) });
+      expect([...(await program.read("nll"))]).toEqual([NaN]);
+    },
+  );
+
   it("buffers: of another backend, freed, beyond the end; a closed backend", async () => {
     const [one, other] = [await create(), await create()];
     const buffer = one.allocate(16);

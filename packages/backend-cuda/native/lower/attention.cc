@@ -141,7 +141,7 @@ void lower_attention_backward(const Call& call, Lowering& lowering) {
   int32_t lanes = 1;  // of a row, see attention_simt.cu
   while (lanes < 32 && lanes * (args.wide ? 16 / static_cast<int32_t>(bytes_of(q.dtype)) : 1) < args.E) lanes *= 2;
   const int32_t at_once = static_cast<int32_t>(kThreads) / lanes;
-  lowering.launch(kernel_for("attention_delta", {q.dtype}), blocks(args.T, 4 * at_once, args.H, args.B), {kThreads}, args);
+  lowering.launch(kernel_for("attention_delta", {q.dtype}), blocks(args.T, kDeltaRows * at_once, args.H, args.B), {kThreads}, args);
   const size_t bytes = static_cast<size_t>(2 * head_columns(args.E) * 6 * kTileRows);
   if (on_tensor_cores(lowering.limits(), bytes, args, {&dout, &q, &k, &v, &call.out[0], &call.out[1], &call.out[2]})) {
     if (on_warpgroups(lowering.limits(), args)) {

@@ -17,7 +17,7 @@ constexpr size_t kPairBytes = 4 * (kTile + kWideTile) * 64 * 2 + 1024;
 constexpr int64_t kPair = 256;
 constexpr uint32_t kPairThreads = 384;
 constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
-constexpr int64_t kMost = (int64_t{1} << 31) - kTile;
+constexpr int64_t kMost = (int64_t{1} << 31) - kPair;  // what a tile ends with is an int32 too
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
 constexpr int64_t kPanelBytes = int64_t{128} << 20;
 
