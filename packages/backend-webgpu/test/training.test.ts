@@ -75,6 +75,27 @@ describe.skipIf(missing !== undefined)(`training on WebGPU${note}`, () => {
     expect(webgpu.at(-1)).toBeLessThan(webgpu[0]!);
   });
 
+  it.each([
+    ["f32", 1e-3],
+    ["bf16", 1e-2],
+  ])(
+    "one micro-batch a step, whose gradients are made in place, %s: losses as the reference's to %s of each",
+    async (precision, tolerance) => {
+      const curve = async (name: string, backend: Backend) => {
+        await train(recipe(`${name}-${precision}`, 12, { batch: { sequences: 2 }, precision }), backend);
+        await backend.close();
+        return losses(`${name}-${precision}`);
+      };
+      const webgpu = await curve("alone-webgpu", await createWebgpuBackend());
+      const reference = await curve("alone-reference", createReferenceBackend());
+      expect(webgpu).toHaveLength(12);
+      expect(Math.max(...reference.map((loss, i) => Math.abs(webgpu[i]! - loss) / loss))).toBeLessThanOrEqual(
+        tolerance,
+      );
+      expect(webgpu.at(-1)).toBeLessThan(webgpu[0]!);
+    },
+  );
+
   it("AdaLoRA, 12 steps: losses as the reference's to 1e-3 of each, ranks that fall to the same sums", async () => {
     const adapter = { name: "adalora", rank: 4, target_rank: 2, tinit: 2, tfinal: 4, targets: ["q_proj", "down_proj"] };
     const curve = async (name: string, backend: Backend) => {
