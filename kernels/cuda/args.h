@@ -170,8 +170,8 @@ struct CacheWrite {
   Fault* fault;
 };
 
-// C [m, n] = op(A)·op(B), or with an addend D [m, n] of C's type C = D + op(A)·op(B); D may be C. Element (i, k) of op(A) is a[i·a_row + k·a_step], (k, j) of op(B) is
-// b[j·b_row + k·b_step]; one of the two strides of each is 1.
+// C [m, n] = op(A)·op(B), or with an addend D [m, n] of C's type C = D + op(A)·op(B); D may be C. Element (i, k) of op(A) is
+// a[i·a_row + k·a_step], (k, j) of op(B) is b[j·b_row + k·b_step]; one of the two strides of each is 1.
 struct Gemm {
   const void* a;
   const void* b;

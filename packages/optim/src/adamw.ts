@@ -144,7 +144,10 @@ export class AdamW {
     return (await this.#programs.norm.read("factor"))[0]!;
   }
 
-  /** One update with the gradients as `norm` scaled and clipped them; they are zero afterwards, unless they are overwritten. `step` counts from 0. */
+  /**
+   * One update with the gradients as `norm` scaled and clipped them; they are zero afterwards, unless they are overwritten. `step` counts
+   * from 0.
+   */
   async update(step: number, lr: number): Promise<void> {
     const { norm, update } = this.#programs;
     const [beta1, beta2] = this.#options.betas;
