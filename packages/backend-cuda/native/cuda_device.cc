@@ -69,6 +69,7 @@ class CudaDevice final : public Device {
       for (int head = 16; head <= 256; head += 16) {
         if (modules_.has("attention_mma_" + std::to_string(head))) limits_.heads.insert(head);
       }
+      limits_.warpgroups = limits_.warpgroups && modules_.has("matmul_wgmma_nt_bf16") && modules_.has("attention_wgmma_128");
       limits_.compiler = modules_.can_compile();
       check(driver().cuStreamCreate(&stream_, kNonBlockingStream), "creating a stream");
       for (Pinned& pinned : pinned_) {

@@ -30,9 +30,13 @@ async function openCuda(device: number, named: boolean): Promise<Backend> {
   try {
     return await createCudaBackend({ device, tuning: diskTuning("cuda", process.env) });
   } catch (error) {
-    throw error instanceof CudaUnavailableError ? new UserError(error.message) : error;
+    if (!(error instanceof CudaUnavailableError)) throw error;
+    throw notThere.has(error.reason) ? new NoDeviceError(error.message) : new UserError(error.message);
   }
 }
+
+/** Why CUDA is not to be had where nothing is to be mended: the GPU is another maker's, or too old. */
+const notThere: ReadonlySet<CudaUnavailableError["reason"]> = new Set(["no-device", "wrong-architecture"]);
 
 async function openWebgpu(device: number, named: boolean): Promise<Backend> {
   if (device !== 0) throw new UserError(`the webgpu backend has one device, 0; got --device ${device}`);
