@@ -1,4 +1,5 @@
 import { availableIsas, createCpuBackend, measureCpuPeaks } from "@slayer/backend-cpu";
+import { createCudaBackend, measureCudaPeaks } from "@slayer/backend-cuda";
 import { createWebgpuBackend, measureWebgpuPeaks } from "@slayer/backend-webgpu";
 import { type Backend, createReferenceBackend } from "@slayer/tensor";
 import { measureJavaScriptPeaks, type Peaks, rate } from "./peaks.js";
@@ -13,6 +14,7 @@ export interface BenchBackend {
 export const backends: Readonly<Record<string, BenchBackend>> = {
   reference: { create: async () => createReferenceBackend(), peaks: measureJavaScriptPeaks },
   cpu: { create: () => createCpuBackend(), peaks: measureProcessorPeaks },
+  cuda: { create: () => createCudaBackend(), peaks: measureGpuPeaks },
   webgpu: { create: () => createWebgpuBackend(), peaks: measureAdapterPeaks },
 };
 
@@ -38,14 +40,30 @@ function measureProcessorPeaks(): Peaks {
   };
 }
 
+/** Of the ordinary cores, in f32. */
+async function measureGpuPeaks(): Promise<Peaks> {
+  return peaksOfChains(
+    "sixteen independent multiply-add chains per thread, and a copy of 1 GiB; the quickest tenth",
+    await measureCudaPeaks(),
+  );
+}
+
 /** In f32. */
 async function measureAdapterPeaks(): Promise<Peaks> {
-  const { flops, bandwidth } = await measureWebgpuPeaks();
+  return peaksOfChains(
+    "eight independent multiply-add chains of vectors of four per thread, and a copy of 128 MiB; the quickest tenth",
+    await measureWebgpuPeaks(),
+  );
+}
+
+function peaksOfChains(
+  method: string,
+  { flops, bandwidth }: { readonly flops: readonly number[]; readonly bandwidth: readonly number[] },
+): Peaks {
   return {
     flops: rate(flops).best,
     bandwidth: rate(bandwidth).best,
-    method:
-      "eight independent multiply-add chains of vectors of four per thread, and a copy of 128 MiB; the quickest tenth",
+    method,
     details: [
       { name: "chains", what: "flops", ...rate(flops) },
       { name: "copy", what: "bandwidth", ...rate(bandwidth) },

@@ -3,15 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCudaBackend } from "@slayer/backend-cuda";
-import { parseConfig } from "@slayer/checkpoint";
-import { createReferenceBackend, planCost } from "@slayer/tensor";
+import { expectedTensors, parseConfig } from "@slayer/checkpoint";
+import { createReferenceBackend, planCost, size } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
 import { peaksOf } from "../src/gpu/device-peaks.js";
 import { profile } from "../src/gpu/profile.js";
 import { repeated } from "../src/gpu/random.js";
-import { shapesOf, TINY } from "../src/gpu/shapes.js";
+import { LARGE, shapesOf, TINY } from "../src/gpu/shapes.js";
 import { type StepOptions, trainSteps } from "../src/gpu/step.js";
 import { spotCheck } from "../src/gpu/spot-check.js";
+import { reached, targetOf } from "../src/gpu/targets.js";
 import { timeOp } from "../src/gpu/time.js";
 
 const options: StepOptions = {
@@ -46,6 +47,21 @@ describe("training steps in bf16, blocks 1 and 2 of 3", () => {
     expect(kept.losses.at(-1)!).toBeLessThan(kept.losses[0]!);
     const recomputed = await trainSteps(backend, { ...options, recompute: true });
     expect(recomputed.losses).toEqual(kept.losses);
+  });
+
+  it("go without f32 masters, rounded stochastically: 4 bytes less a trained weight, the same losses within 1e-2: a bf16 unit of a weight of 0.02 is as much as an update", async () => {
+    const backend = createReferenceBackend();
+    const [kept, rounded] = [
+      await trainSteps(backend, options),
+      await trainSteps(backend, { ...options, stochastic: true }),
+    ];
+    const trained = [...expectedTensors(options.config)]
+      .filter(([name]) => options.trained.some((l) => name.startsWith(`model.layers.${l}.`)))
+      .reduce((sum, [, shape]) => sum + size(shape), 0);
+    expect(kept.plannedBytes - rounded.plannedBytes).toBeGreaterThan(4 * trained - 4096);
+    expect(rounded.losses[0]).toBe(kept.losses[0]);
+    expect(rounded.losses).not.toEqual(kept.losses);
+    rounded.losses.forEach((loss, i) => expect(Math.abs(loss - kept.losses[i]!)).toBeLessThan(1e-2));
   });
 
   it("are profiled whole: every step of the plans is counted, with its FLOPs", async () => {
@@ -104,14 +120,32 @@ describe("what is timed", () => {
     expect(spotCheck("matmul", {}, [held, held], held)).toBe(0.75); // 1 where 4 is right
   });
 
-  it("random values have mean 0 and the variance asked for, within 1 %, and repeat after a million", () => {
+  it("random values are normal, have mean 0 and the variance asked for, within 1 %, and repeat after a million", () => {
     const values = new Float32Array(repeated("f32", 1_100_000, 0.5).buffer);
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
     const variance = values.reduce((a, b) => a + b * b, 0) / values.length;
     expect(Math.abs(mean)).toBeLessThan(2e-3);
     expect(Math.abs(variance / 0.25 - 1)).toBeLessThan(0.01);
-    expect(values[1 << 20]).toBe(values[0]);
+    expect(values[1_048_573]).toBe(values[0]);
+    const fourth = values.reduce((sum, x) => sum + x ** 4, 0) / values.length;
+    expect(Math.abs(fourth / 0.5 ** 4 - 3)).toBeLessThan(0.05); // a normal distribution's
     expect(values[1]).not.toBe(values[0]);
+  });
+
+  it("targets are of the peak that bounds a kernel, and work that is done again counts", () => {
+    const peaks = { bf16: 800e12, f32: 60e12, bandwidth: 4e12 };
+    const shape = (start: string) => shapesOf(LARGE).find(({ name }) => name.startsWith(start))!;
+    const of = (start: string) => {
+      const found = targetOf(shape(start))!;
+      return [found.share, reached(found, 80e9, 4e9, 1e-3, peaks)];
+    };
+    expect(of("matmul NT")).toEqual([0.78, 0.1]);
+    expect(of("matmul TN")).toEqual([0.72, 0.1]);
+    expect(of("matmul NT 4096×4096×4096, f32")[1]).toBeCloseTo(80 / 60, 12);
+    expect(of("attention_backward B4 T4096 H32 K32 E128")).toEqual([0.53, 0.125]); // 5 products for 4
+    expect(of("lm_head_loss_backward")).toEqual([0.7, 0.2]); // 2 products for 1
+    expect(of("adamw")).toEqual([0.85, 1]);
+    expect(targetOf(shape("attention B4 T4096 H64 K32 E64"))).toBeUndefined();
   });
 
   it("peaks go by the device's name, the more precise name first", () => {

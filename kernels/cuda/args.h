@@ -31,6 +31,13 @@ struct Pointwise {
   int32_t wide;
 };
 
+// sums [threads of the grid]: of chains x = factor·x + 1 − factor, `rounds` long.
+struct Chains {
+  float* sums;
+  float factor;
+  int32_t rounds;
+};
+
 // Rows [rows, columns], of each a norm. r [rows] f32.
 struct RowNorm {
   const void* dy;

@@ -2,7 +2,7 @@
 # From a Linux x86-64 machine with an NVIDIA driver to: conformance of every CUDA kernel, the time of each at the sizes of a 7 B block, and
 # steps of continued pre-training at the geometry of Llama SLayer 8B with random weights. Where python3 has PyTorch and Transformers, the same
 # on these, in the same minutes; SLAYER_GPU_PEER=0: without. Prints tables and writes OUT/<device>.json after each part, the peer's
-# beside it. Needs nothing from the network.
+# beside it, and in the end all of it as a page, OUT/<device>.md. Needs nothing from the network.
 #
 #   tools/gpu/run.sh [OUT] [OPTIONS]     OUT: by default bench/results; OPTIONS as `node bench/dist/gpu.js --help` says
 #
@@ -48,12 +48,15 @@ fi
 for part in conformance curve kernels profile; do "$node" "$main" --out "$out" --parts "$part" "$@" || status=$?; done
 # A batch for which the update counts less; with less kept where memory is short.
 "$node" "$main" --out "$out/batch-4" --parts step --batch 4 "$@" || "$node" "$main" --out "$out/batch-4" --parts step --batch 4 --recompute "$@" || status=$?
+# Without f32 masters, as PyTorch's quicker step is.
+"$node" "$main" --out "$out/no-masters" --parts step --stochastic "$@" || status=$?
 if [ "${SLAYER_GPU_PEER-}" != 0 ] && python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
   echo "== PyTorch"
-  python3 "$peer" --out "$out/peers-gpu.json" --batch 1,4 || status=$?
+  python3 "$peer" --out "$out" --batch 1,4 || status=$?
   # Once more: what was first may have had the cooler device.
   "$node" "$main" --out "$out/after-the-peer" --parts step "$@" || status=$?
 fi
 # Each product in the way that was measured to be the fastest; cuBLASLt is one where it is installed.
 "$node" "$main" --out "$out/tuned" --parts kernels,step --tune "$@" || status=$?
+"$node" "$main" --report "$out"
 exit "$status"

@@ -15,10 +15,12 @@ import { type Backend, fusedOps, type Plan, type TuningStore } from "@slayer/ten
 import { slug } from "../../machine.mjs";
 import { curves } from "./curve.js";
 import { type DevicePeaks, peaksOf } from "./device-peaks.js";
+import { timeKernels } from "./kernels.js";
+import { measurePeaks } from "./measured-peaks.js";
 import { profile } from "./profile.js";
-import { LARGE, shapesOf, type Sizes, TINY } from "./shapes.js";
+import { writeReports } from "./report.js";
+import { LARGE, TINY } from "./shapes.js";
 import { type StepOptions, trainSteps } from "./step.js";
-import { timeOp } from "./time.js";
 
 const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N] [--out FOLDER]
 
@@ -27,9 +29,11 @@ const USAGE = `usage: node gpu.js [--parts PARTS] [--size large|tiny] [--batch N
                   (a step, and what it is made of), with commas between (default: all but profile)
   --size SIZE     large: 7 B sizes, for a GPU with 80 GB; tiny: to try the program (default: large)
   --batch N       sequences in a training step (default: 1)
+  --stochastic    in the training step, what is trained is bf16 alone, without f32 masters, and rounded stochastically
   --recompute     in the training step, compute blocks again instead of keeping what they hold
   --tune          measure the ways to compute each product first and take the fastest; cuda: cuBLASLt's among them where it is installed
   --half          webgpu, with --tune: ways that round operands to f16 too
+  --report FOLDER nothing but a page, DEVICE.md, of the results that earlier calls wrote into FOLDER
   --out FOLDER    also write the results into FOLDER as DEVICE.json, beside the parts that are in it`;
 
 const { values: options } = parseArgs({
@@ -38,9 +42,11 @@ const { values: options } = parseArgs({
     parts: { type: "string", default: "conformance,curve,kernels,step" },
     size: { type: "string", default: "large" },
     batch: { type: "string", default: "1" },
+    stochastic: { type: "boolean", default: false },
     recompute: { type: "boolean", default: false },
     tune: { type: "boolean", default: false },
     half: { type: "boolean", default: false },
+    report: { type: "string" },
     out: { type: "string" },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -56,6 +62,7 @@ const tuning: TuningStore = {
 };
 
 if (options.help) console.log(USAGE);
+else if (options.report !== undefined) for (const page of await writeReports(options.report)) console.log(page);
 else process.exitCode = await main().catch(unavailable);
 
 async function main(): Promise<number> {
@@ -64,7 +71,9 @@ async function main(): Promise<number> {
   const peaks = arithmeticPeaks(backend, peaksOf(device));
   const large = options.size === "large";
   console.log(`${device}, Node ${process.version}, ${new Date().toISOString()}`);
-  console.log(peaks ? peaksLine(peaks) : "no peaks are known for this device: no shares are given");
+  console.log(
+    peaks ? `peaks by its datasheet: ${peaksInWords(peaks)}` : "this device's datasheet is not known: no MFU is given",
+  );
   const result: Record<string, unknown> = { device, node: process.version, date: new Date().toISOString(), peaks };
   let failed = 0;
   for (const part of options.parts.split(",")) {
@@ -75,8 +84,11 @@ async function main(): Promise<number> {
       failed += found.failed.length;
       result[part] = found;
     } else if (part === "kernels") {
-      const rows = await kernels(backend, large ? LARGE : TINY, peaks);
-      failed += rows.filter(({ problem, error }) => problem !== undefined || Number(error ?? 0) > 2 ** -7).length;
+      const measured = await measurePeaks(backend, large ? "large" : "tiny");
+      console.log(`peaks measured now: ${peaksInWords(measured)}`);
+      const rows = await timeKernels(backend, large ? LARGE : TINY, measured);
+      result.measured = measured;
+      failed += rows.filter((row) => row.problem !== undefined || (row.error ?? 0) > 2 ** -7).length;
       result[part] = rows;
     } else if (part === "curve") {
       const found = await curves(backend, geometry(false), [1, 2]);
@@ -151,48 +163,6 @@ async function conform(backend: Backend) {
   return { passed, failed, maxRelativeError: worst };
 }
 
-async function kernels(backend: Backend, sizes: Sizes, peaks: DevicePeaks | undefined) {
-  const rows: Record<string, unknown>[] = [];
-  const shapes = shapesOf(sizes);
-  // A device that has just begun is cooler, and faster, than one that works: the first is timed twice. If it fails, the second time says so.
-  await timeOp(backend, shapes[0]!).catch(() => undefined);
-  for (const shape of shapes) {
-    if (fusedOps.includes(shape.op) && !backend.capabilities.fused?.includes(shape.op)) continue;
-    try {
-      const { seconds, spread, cost, error } = await timeOp(backend, shape);
-      const fast = peaks && (shape.inputs.every(({ dtype }) => dtype === "f32") ? peaks.f32 : peaks.bf16);
-      const share = peaks && Math.max(cost.matmulFlops / fast!, cost.bytes / peaks.bandwidth) / seconds;
-      rows.push({
-        name: shape.name,
-        seconds,
-        spread,
-        flops: cost.matmulFlops / seconds,
-        bandwidth: cost.bytes / seconds,
-        share,
-        error,
-      });
-      const cells = [
-        shape.name.padEnd(44),
-        `${(seconds * 1e6).toFixed(1)} µs`.padStart(14),
-        `${(cost.matmulFlops / seconds / 1e12).toFixed(1)} TFLOP/s`.padStart(15),
-        `${(cost.bytes / seconds / 1e9).toFixed(0)} GB/s`.padStart(11),
-        share === undefined ? "" : `${(100 * share).toFixed(1)} % of peak`.padStart(16),
-        `± ${(100 * spread).toFixed(1)} %`,
-        error === undefined
-          ? ""
-          : error <= 2 ** -7
-            ? `off by ${error.toExponential(1)}`
-            : `WRONG by ${error.toExponential(1)}`,
-      ];
-      console.log(cells.join("  "));
-    } catch (error) {
-      rows.push({ name: shape.name, problem: (error as Error).message });
-      console.log(`${shape.name}: ${(error as Error).message}`);
-    }
-  }
-  return rows;
-}
-
 async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undefined) {
   const config = geometry(large);
   const batch = Number(options.batch);
@@ -203,6 +173,7 @@ async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undef
     batch,
     length: large ? 4096 : 32,
     recompute: options.recompute,
+    stochastic: options.stochastic,
     steps: large ? 6 : 3,
     memoryInUse,
   };
@@ -210,7 +181,7 @@ async function step(backend: Backend, large: boolean, peaks: DevicePeaks | undef
   const mfu = peaks && found.modelFlops / found.secondsPerStep / peaks.bf16;
   console.log(
     `${config.blocks} blocks, ${stepOptions.trained.length} trained, ${batch} × ${stepOptions.length} tokens, bf16` +
-      `${options.recompute ? ", recomputed" : ""}: ${found.tokensPerSecond.toFixed(0)} tokens/s, ` +
+      `${options.stochastic ? ", no masters" : ""}${options.recompute ? ", recomputed" : ""}: ${found.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${(found.secondsPerStep * 1e3).toFixed(0)} ms a step, ${(found.modelFlops / 1e12).toFixed(1)} TFLOP by the plan` +
       (mfu === undefined ? "" : `, MFU ${(100 * mfu).toFixed(1)} %`),
   );
@@ -285,6 +256,7 @@ function gib(bytes: number): string {
   return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }
 
-function peaksLine({ bf16, f32, bandwidth }: DevicePeaks): string {
-  return `peaks by its datasheet: ${bf16 / 1e12} TFLOP/s bf16, ${f32 / 1e12} f32, ${bandwidth / 1e9} GB/s`;
+function peaksInWords({ bf16, f32, bandwidth }: DevicePeaks): string {
+  const tera = (flops: number) => (flops / 1e12).toPrecision(3);
+  return `${tera(bf16)} TFLOP/s bf16, ${tera(f32)} f32, ${(bandwidth / 1e9).toFixed(0)} GB/s`;
 }

@@ -29,6 +29,8 @@ export interface StepOptions {
   readonly length: number;
   readonly recompute: boolean;
   readonly steps: number;
+  /** Whether trained weights are bf16 alone, each update rounded stochastically, instead of copies of f32 masters. */
+  readonly stochastic?: boolean;
   /** Of weights and activations; bf16 unless given. */
   readonly dtype?: "bf16" | "f32";
   /** Bytes of the device's memory that are in use. */
@@ -57,7 +59,7 @@ const gradientOf = (name: string) => `gradient.of.${name}`;
  * moments; AdamW with clipping. The same tokens each step, so that the loss must fall.
  */
 export async function trainSteps(backend: Backend, options: StepOptions): Promise<StepResult> {
-  const { config, trained, batch, length, recompute, steps, dtype = "bf16", memoryInUse } = options;
+  const { config, trained, batch, length, recompute, steps, stochastic = false, dtype = "bf16", memoryInUse } = options;
   const before = memoryInUse?.();
   const store = new Store(backend);
   const isTrained = (name: string) => trained.some((l) => name.startsWith(`model.layers.${l}.`));
@@ -68,7 +70,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
     trainable.map((t) => ({ ...t, dtype })),
     "working",
   );
-  store.add({ name: "master", shape: [n], dtype: "f32" });
+  if (!stochastic) store.add({ name: "master", shape: [n], dtype: "f32" });
   store.addRange(
     trainable.map(({ name, shape }) => ({ name: gradientOf(name), shape, dtype: "f32" as const })),
     "gradient",
@@ -92,10 +94,12 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
     if (gradient) copy(micro.state(gradientOf(name), shape, "f32"), gradient);
   });
   const program = await Program.compile(micro, { loss }, store);
-  const update = await Program.compile(...recordUpdate(n, dtype), store);
-  const masters = await Program.compile(...recordMasters(n, dtype), store);
-  await masters.run();
-  masters.free();
+  const update = await Program.compile(...recordUpdate(n, dtype, stochastic), store);
+  if (!stochastic) {
+    const masters = await Program.compile(...recordMasters(n, dtype), store);
+    await masters.run();
+    masters.free();
+  }
 
   const tokens = Int32Array.from({ length: batch * length + 1 }, (_, i) => (i * 7919) % config.vocabSize);
   const inputs = {
@@ -106,7 +110,7 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   for (let step = 0; step < steps; step++) {
     const start = performance.now();
     await program.run(inputs);
-    const values = [1e-4, 1 - 0.9 ** (step + 1), 1 - 0.95 ** (step + 1)];
+    const values = [1e-4, 1 - 0.9 ** (step + 1), 1 - 0.95 ** (step + 1), ...(stochastic ? [step + 1] : [])];
     await update.run({ step: Float32Array.from(values), scale: Float32Array.of(1 / (batch * length)) });
     times.push((performance.now() - start) / 1000);
     losses.push((await program.read("loss"))[0]! / (batch * length));
@@ -136,26 +140,19 @@ export async function trainSteps(backend: Backend, options: StepOptions): Promis
   };
 }
 
-/** Clip, AdamW on the masters, round them into the working copies. The next gradients take the place of these. */
-function recordUpdate(n: number, dtype: "bf16" | "f32"): [Graph, Record<string, Tensor>] {
+/** Clip, AdamW on the masters, round them into the working copies; or on these alone. The next gradients take the place of these. */
+function recordUpdate(n: number, dtype: "bf16" | "f32", stochastic: boolean): [Graph, Record<string, Tensor>] {
   const graph = new Graph();
   const gradient = graph.state("gradient", [n]);
   const { norm, factor } = clipFactor(sumOfSquares(gradient), graph.input("scale", [1], "f32"), 1);
-  const master = graph.state("master", [n]);
   const working = graph.state("working", [n], dtype);
-  adamw(
-    {
-      parameter: master,
-      gradient,
-      m: graph.state("m", [n]),
-      v: graph.state("v", [n]),
-      factor,
-      step: graph.input("step", [3], "f32"),
-      ...(dtype === "bf16" && { working }),
-    },
-    { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
-  );
-  if (dtype === "f32") copy(working, master);
+  const parameter = stochastic ? working : graph.state("master", [n]);
+  const [m, v] = [graph.state("m", [n]), graph.state("v", [n])];
+  const step = graph.input("step", [stochastic ? 4 : 3], "f32");
+  const copied = dtype === "bf16" && !stochastic ? { working } : {};
+  const options = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, ...(stochastic && { seed: 1 }) };
+  adamw({ parameter, gradient, m, v, factor, step, ...copied }, options);
+  if (dtype === "f32") copy(working, parameter);
   return [graph, { norm }];
 }
 

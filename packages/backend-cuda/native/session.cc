@@ -15,7 +15,8 @@ Napi::Function Session::define(Napi::Env env) {
                      {InstanceMethod<&Session::describe>("describe"), InstanceMethod<&Session::supports>("supports"),
                       InstanceMethod<&Session::products>("products"), InstanceMethod<&Session::prefer>("prefer"),
                       InstanceMethod<&Session::workspace_bytes>("workspaceBytes"),
-                      InstanceMethod<&Session::prepare>("prepare"), InstanceMethod<&Session::run>("run"),
+                      InstanceMethod<&Session::prepare>("prepare"), InstanceMethod<&Session::chains>("chains"),
+                      InstanceMethod<&Session::run>("run"),
                       InstanceMethod<&Session::write>("write"), InstanceMethod<&Session::read>("read"),
                       InstanceMethod<&Session::cancel>("cancel"), InstanceMethod<&Session::close>("close")});
 }
@@ -35,6 +36,7 @@ Napi::Value Session::describe(const Napi::CallbackInfo& info) {
   result.Set("name", device_->name());
   result.Set("totalBytes", static_cast<double>(device_->total_bytes()));
   result.Set("build", device_->build());
+  result.Set("multiprocessors", device_->limits().multiprocessors);
   return result;
 }
 
@@ -134,8 +136,31 @@ Napi::Value Session::prepare(const Napi::CallbackInfo& info) {
   } catch (const DeviceError& error) {
     throw_coded(env, error);
   }
+  return executable(env, std::move(plan));
+}
+
+Napi::Value Session::executable(Napi::Env env, std::shared_ptr<BoundPlan> plan) {
   auto* const held = new std::shared_ptr<BoundPlan>(std::move(plan));
   return Executable::New(env, held, [](Napi::Env, std::shared_ptr<BoundPlan>* p) { delete p; });
+}
+
+Napi::Value Session::chains(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto plan = std::make_shared<BoundPlan>();
+  plan->ops = {"peak_fma"};
+  Launch launch;
+  launch.kernel = "peak_fma";
+  launch.grid = {info[0].As<Napi::Number>().Uint32Value(), 1, 1};
+  launch.block = {256, 1, 1};
+  try {
+    plan->workspace = std::make_shared<DeviceBlock>(device_, launch.grid.x * size_t{launch.block.x} * sizeof(float));
+    plan->fault = std::make_unique<DeviceBlock>(device_, sizeof(Fault));
+    launch.set(Chains{static_cast<float*>(plan->workspace->address()), 0.999f, info[1].As<Napi::Number>().Int32Value()});
+    plan->prepared = device_->prepare({launch}, plan->fault->at, sizeof(Fault));
+  } catch (const DeviceError& error) {
+    throw_coded(env, error);
+  }
+  return executable(env, std::move(plan));
 }
 
 Napi::Value Session::run(const Napi::CallbackInfo& info) {

@@ -27,7 +27,7 @@ class Session : public Napi::ObjectWrap<Session> {
  private:
   using Executable = Napi::External<std::shared_ptr<BoundPlan>>;
 
-  // describe(): {name, totalBytes, build}; build names the driver and the compiled kernels.
+  // describe(): {name, totalBytes, build, multiprocessors}; build names the driver and the compiled kernels.
   Napi::Value describe(const Napi::CallbackInfo& info);
   // supports(step): "" or why there is no kernel for it.
   Napi::Value supports(const Napi::CallbackInfo& info);
@@ -39,6 +39,8 @@ class Session : public Napi::ObjectWrap<Session> {
   void prefer(const Napi::CallbackInfo& info);
   // prepare(steps, buffers): executable; see native/read_plan.h.
   Napi::Value prepare(const Napi::CallbackInfo& info);
+  // chains(blocks, rounds): executable, of multiply-adds alone (kernels/cuda/peak_fma.cu), to learn what the device computes at most.
+  Napi::Value chains(const Napi::CallbackInfo& info);
   // run(executable, done), write(buffer, offset, bytes, done), read(buffer, offset, bytes, done): id; see native/jobs.h.
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
@@ -48,6 +50,7 @@ class Session : public Napi::ObjectWrap<Session> {
   // close(): joins the thread. Jobs that have not been reported never are.
   void close(const Napi::CallbackInfo& info);
 
+  static Napi::Value executable(Napi::Env env, std::shared_ptr<BoundPlan> plan);
   Limits limits() const;
   // The lowering of steps without memory, to learn from.
   Lowering rehearse(const Limits& limits, const Choices& choices, Napi::Array steps) const;

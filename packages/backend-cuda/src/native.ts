@@ -36,7 +36,12 @@ export interface NativeExecutable {
 export type Done = (outcome: "done" | "cancelled" | "failed", message: string, code: string) => void;
 
 export interface NativeSession {
-  describe(): { readonly name: string; readonly totalBytes: number; readonly build: string };
+  describe(): {
+    readonly name: string;
+    readonly totalBytes: number;
+    readonly build: string;
+    readonly multiprocessors: number;
+  };
   /** "", or in words why there is no kernel. */
   supports(kernel: Kernel): string;
   /** The products among these steps that can be computed in several ways. */
@@ -46,6 +51,8 @@ export interface NativeSession {
   /** Which way to take for products of this name, in what is prepared later. */
   prefer(product: string, variant: string): void;
   prepare(steps: readonly FlatStep[], buffers: readonly NativeBuffer[]): NativeExecutable;
+  /** `blocks` of 256 threads, each with 16 chains of `rounds` multiply-adds (kernels/cuda/peak_fma.cu). */
+  chains(blocks: number, rounds: number): NativeExecutable;
   /** Each queues a job and returns its number; `done` is called from the event loop when it has ended. */
   run(what: NativeExecutable, done: Done): number;
   write(buffer: NativeBuffer, offset: number, bytes: Uint8Array, done: Done): number;
