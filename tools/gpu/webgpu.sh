@@ -27,4 +27,5 @@ status=0
 for part in conformance kernels step; do "$node" "$main" --backend webgpu --out "$out" --parts "$part" "$@" || status=$?; done
 "$node" "$main" --backend webgpu --out "$out/tuned" --parts kernels,step --tune "$@" || status=$?
 "$node" "$main" --backend webgpu --out "$out/half" --parts kernels,step --tune --half "$@" || status=$?
+"$node" "$main" --report "$out"
 exit "$status"

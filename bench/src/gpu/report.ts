@@ -72,7 +72,7 @@ export async function writeReports(folder: string): Promise<string[]> {
 }
 
 /** The page for one device: the first of `found` are its results, the others steps run in other ways. */
-export function report(
+function report(
   found: readonly { readonly name: string; readonly said: string; readonly results: Results }[],
   peers: Peers | undefined,
 ): string {
