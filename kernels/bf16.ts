@@ -19,6 +19,7 @@ const weights: Partial<Record<OpName, Rule>> = {
   matmul_add: { operands: [1] },
   rmsnorm: { operands: [1] },
   rmsnorm_backward_input: { operands: [2] },
+  rmsnorm_backward_input_add: { operands: [2] },
 };
 
 /** Everything but sums over many elements (norms' r, log-sum-exp, losses, gradients of weights), which stay f32. */
@@ -38,6 +39,7 @@ const everything: Partial<Record<OpName, Rule>> = {
   matmul_swiglu: { operands: [0, 1, 2], rounded: true },
   rmsnorm: { operands: [0, 1], rounded: true },
   rmsnorm_backward_input: { operands: [0, 1, 2], rounded: true },
+  rmsnorm_backward_input_add: { operands: [0, 1, 2, 4], rounded: true },
   rmsnorm_backward_weight: { operands: [0, 1] },
   rope: { operands: [0], rounded: true },
   sum: { operands: [0] },

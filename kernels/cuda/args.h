@@ -48,6 +48,7 @@ struct RowNorm {
   int64_t columns;
   float eps;
   int32_t wide;
+  const void* addend;  // [rows, columns], of rmsnorm_backward_input_add
 };
 
 // partial[chunk, j] = Σ over the chunk's rows of x[i, j], or with dy and r of dy[i, j]·x[i, j]·r[i]; f32.

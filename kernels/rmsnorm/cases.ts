@@ -42,6 +42,14 @@ function rmsnormCases(shape: readonly number[], bench?: true): KernelCase[] {
       tolerance,
       ...tagged,
     },
+    {
+      name: `rmsnorm_backward_input_add ${label}`,
+      op: "rmsnorm_backward_input_add",
+      attrs: {},
+      inputs: [x, x, weight(d), r(1, 2, rows, epsFor(d)), x],
+      tolerance,
+      ...tagged,
+    },
     backwardWeight,
   ];
 }

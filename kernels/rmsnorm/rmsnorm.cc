@@ -1,8 +1,9 @@
-// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx [M, D], w (f32 or bf16), dw [D], r [M].
+// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx, c [M, D], w (f32 or bf16), dw [D], r [M].
 //
-//   rmsnorm:                  r = (mean(x²) + eps)^(−1/2),  y = x·r·w
-//   rmsnorm_backward_input:   dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
-//   rmsnorm_backward_weight:  dw = Σ over rows of dy∘x·r
+//   rmsnorm:                     r = (mean(x²) + eps)^(−1/2),  y = x·r·w
+//   rmsnorm_backward_input:      dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
+//   rmsnorm_backward_input_add:  dx + c
+//   rmsnorm_backward_weight:     dw = Σ over rows of dy∘x·r
 //
 // Rows go to the threads; a row is read twice, the second time from the cache. dw is summed in blocks of rows (sum_of_rows).
 #include <cmath>
@@ -35,7 +36,7 @@ void rmsnorm(const Call& call, Pool& pool) {
   call.in[1].with_floats([&](const auto* w) { normalise(call, pool, w); });
 }
 
-template <class W>
+template <bool Add, class W>
 static void backward_input(const Call& call, Pool& pool, const W* w) {
   const int64_t D = call.in[2].size();
   parallel_ranges(pool, call.in[3].size(), row_grain(D), [&](int64_t begin, int64_t end) {
@@ -47,15 +48,22 @@ static void backward_input(const Call& call, Pool& pool, const W* w) {
       const float dot = sum_in_vectors(
           0, D, [=](int64_t j, auto at) { return at.load(w + j) * at.load(dy + j) * at.load(x + j); });
       const float along = dot / static_cast<float>(D) * r * r;
+      const float* const c = Add ? call.in[4].f32() + row * D : nullptr;
       in_vectors(0, D, [=](int64_t j, auto at) {
-        at.store(dx + j, r * (at.load(w + j) * at.load(dy + j) - at.load(x + j) * along));
+        const Vec v = r * (at.load(w + j) * at.load(dy + j) - at.load(x + j) * along);
+        if constexpr (Add) at.store(dx + j, v + at.load(c + j));
+        else at.store(dx + j, v);
       });
     }
   });
 }
 
 void rmsnorm_backward_input(const Call& call, Pool& pool) {
-  call.in[2].with_floats([&](const auto* w) { backward_input(call, pool, w); });
+  call.in[2].with_floats([&](const auto* w) { backward_input<false>(call, pool, w); });
+}
+
+void rmsnorm_backward_input_add(const Call& call, Pool& pool) {
+  call.in[2].with_floats([&](const auto* w) { backward_input<true>(call, pool, w); });
 }
 
 void rmsnorm_backward_weight(const Call& call, Pool& pool) {

@@ -1,8 +1,9 @@
-// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx [rows, D] of type T, w [D] of type W, r [rows] f32.
+// RMSNorm (Zhang & Sennrich 2019) and its gradients. x, y, dy, dx, c [rows, D] of type T, w [D] of type W, r [rows] f32.
 //
-//   rmsnorm:                  r = (mean(x²) + eps)^(−1/2),  y = x·r·w
-//   rmsnorm_backward_input:   dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
-//   rmsnorm_backward_weight:  dw = Σ over rows of dy∘x·r   (column_sums.h)
+//   rmsnorm:                     r = (mean(x²) + eps)^(−1/2),  y = x·r·w
+//   rmsnorm_backward_input:      dx = r·(w∘dy − x·r²·mean(w∘dy∘x))
+//   rmsnorm_backward_input_add:  dx + c, rounded once
+//   rmsnorm_backward_weight:     dw = Σ over rows of dy∘x·r   (column_sums.h)
 //
 // A block per row. Sums in f32: per thread, then as a tree.
 #include "../cuda/column_sums.h"
@@ -63,7 +64,7 @@ __device__ __forceinline__ void rmsnorm(const RowNorm& args) {
   });
 }
 
-template <class T, class W>
+template <class T, class W, bool Add = false>
 __device__ __forceinline__ void rmsnorm_backward_input(const RowNorm& args) {
   const int64_t D = args.columns;
   const T* const x = static_cast<const T*>(args.x) + blockIdx.x * D;
@@ -91,6 +92,12 @@ __device__ __forceinline__ void rmsnorm_backward_input(const RowNorm& args) {
       load<N>(w, static_cast<const W*>(args.w) + j);
 #pragma unroll
       for (int i = 0; i < N; i++) v[i] = r * (w[i] * d[i] - v[i] * along);
+      if constexpr (Add) {
+        float c[N];
+        load<N>(c, static_cast<const T*>(args.addend) + blockIdx.x * D + j);
+#pragma unroll
+        for (int i = 0; i < N; i++) v[i] += c[i];
+      }
       store<N>(dx + j, v);
     });
   });
@@ -123,5 +130,9 @@ SLAYER_KERNEL(rmsnorm_backward_input_f32_f32, RowNorm, 256) { rmsnorm_backward_i
 SLAYER_KERNEL(rmsnorm_backward_input_f32_bf16, RowNorm, 256) { rmsnorm_backward_input<float, bf16>(args); }
 SLAYER_KERNEL(rmsnorm_backward_input_bf16_f32, RowNorm, 256) { rmsnorm_backward_input<bf16, float>(args); }
 SLAYER_KERNEL(rmsnorm_backward_input_bf16_bf16, RowNorm, 256) { rmsnorm_backward_input<bf16, bf16>(args); }
+SLAYER_KERNEL(rmsnorm_backward_input_add_f32_f32, RowNorm, 256) { rmsnorm_backward_input<float, float, true>(args); }
+SLAYER_KERNEL(rmsnorm_backward_input_add_f32_bf16, RowNorm, 256) { rmsnorm_backward_input<float, bf16, true>(args); }
+SLAYER_KERNEL(rmsnorm_backward_input_add_bf16_f32, RowNorm, 256) { rmsnorm_backward_input<bf16, float, true>(args); }
+SLAYER_KERNEL(rmsnorm_backward_input_add_bf16_bf16, RowNorm, 256) { rmsnorm_backward_input<bf16, bf16, true>(args); }
 SLAYER_KERNEL(rmsnorm_backward_weight_f32, ColumnSums, 256) { rmsnorm_backward_weight<float>(args); }
 SLAYER_KERNEL(rmsnorm_backward_weight_bf16, ColumnSums, 256) { rmsnorm_backward_weight<bf16>(args); }

@@ -107,6 +107,12 @@ export function shapesOf({ B, T, D, F, H, E, V }: Sizes): Shape[] {
       inputs: [x, x, tensor("bf16", D), tensor("f32", N)],
     },
     {
+      name: `rmsnorm_backward_input_add ${N}×${D}`,
+      op: "rmsnorm_backward_input_add",
+      attrs: {},
+      inputs: [x, x, tensor("bf16", D), tensor("f32", N), x],
+    },
+    {
       name: `rmsnorm_backward_weight ${N}×${D}`,
       op: "rmsnorm_backward_weight",
       attrs: {},

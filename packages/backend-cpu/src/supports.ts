@@ -11,6 +11,7 @@ const inBf16: Partial<Record<OpName, readonly number[]>> = {
   matmul: [1],
   rmsnorm: [1],
   rmsnorm_backward_input: [2],
+  rmsnorm_backward_input_add: [2],
 };
 
 /** Whether an instruction set has a kernel for this op on operands of these types: true, or why not. */

@@ -31,7 +31,7 @@ export interface Capabilities {
   /** Types that activations can have. */
   readonly activations: readonly FloatDType[];
   readonly maxBufferBytes: number;
-  /** Fused ops (ops/matmul-fused.ts) that plans for it are to have, where it supports their operands. Default: none. */
+  /** Fused ops (of `fusedOps`) that plans for it are to have, where it supports their operands. Default: none. */
   readonly fused?: readonly OpName[];
 }
 

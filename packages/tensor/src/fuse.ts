@@ -1,5 +1,6 @@
 import type { Kernel } from "./backend.js";
 import type { Node, Tensor } from "./graph.js";
+import type { OpName } from "./ops/index.js";
 import { Order } from "./order.js";
 
 /** Whether a backend has a kernel that it wants such nodes to become. */
@@ -24,8 +25,8 @@ export function hoistAccumulations(nodes: readonly Node[]): Node[] {
 
 /**
  * Puts products together with what alone reads them, where the backend can: SwiGLU, a sum (the residual connection), an accumulation (a
- * weight's gradient). What is between is then neither stored nor rounded, but for the products of a SwiGLU that others read.
- * `kept` are outputs of the plan.
+ * weight's gradient); and a norm's gradient with the sum that alone reads it (the residual connection again). What is between is then
+ * neither stored nor rounded, but for the products of a SwiGLU that others read. `kept` are outputs of the plan.
  */
 export function fuse(nodes: readonly Node[], kept: ReadonlySet<Tensor>, can: CanFuse): Node[] {
   return [fuseSwiglu, fuseSums].reduce((before, pass) => pass(new Replacements(before, kept, can)), [...nodes]);
@@ -50,6 +51,12 @@ function fuseSwiglu(work: Replacements): Node[] {
   return work.result();
 }
 
+/** What an op and the sum that its result goes into are together. */
+const WITH_SUM: Partial<Record<OpName, OpName>> = {
+  matmul: "matmul_add",
+  rmsnorm_backward_input: "rmsnorm_backward_input_add",
+};
+
 function fuseSums(work: Replacements): Node[] {
   const { nodes, order } = work;
   for (const node of nodes) {
@@ -61,12 +68,13 @@ function fuseSums(work: Replacements): Node[] {
       work.replace(node, [product], { op: "matmul_accumulate", attrs: product.attrs, inputs, outputs: [] });
     } else if (node.op === "add") {
       const sides = [node.inputs, node.inputs.toReversed()] as [Tensor, Tensor][];
-      // Of two products the later one, which can take the other's result.
+      // Of two such terms the later one, which can take the other's result.
       for (const [c, x] of sides.toSorted(([, a], [, b]) => order.made(b) - order.made(a))) {
-        const product = work.productOf(x);
-        if (!product || !work.alone(x) || order.made(c) >= order.made(x) || order.changed(c, product, node)) continue;
-        const [inputs, { outputs }] = [[...product.inputs, c], node];
-        if (work.replace(node, [product], { op: "matmul_add", attrs: product.attrs, inputs, outputs })) break;
+        const maker = work.makerOf(x);
+        const op = maker && WITH_SUM[maker.op];
+        if (!op || !work.alone(x) || order.made(c) >= order.made(x) || order.changed(c, maker, node)) continue;
+        const [inputs, { outputs }] = [[...maker.inputs, c], node];
+        if (work.replace(node, [maker], { op, attrs: maker.attrs, inputs, outputs })) break;
       }
     }
   }
@@ -90,10 +98,16 @@ class Replacements {
     this.#can = can;
   }
 
-  /** The product that makes `t`, if it has not become part of something else. */
-  productOf(t: Tensor): Node | undefined {
+  /** The node that makes `t`, if it has not become part of something else. */
+  makerOf(t: Tensor): Node | undefined {
     const maker = this.order.maker(t);
-    return maker?.op === "matmul" && !this.#instead.has(maker) ? maker : undefined;
+    return maker && !this.#instead.has(maker) ? maker : undefined;
+  }
+
+  /** … if it is a product. */
+  productOf(t: Tensor): Node | undefined {
+    const maker = this.makerOf(t);
+    return maker?.op === "matmul" ? maker : undefined;
   }
 
   /** Whether only one node reads `t`. */
@@ -101,15 +115,15 @@ class Replacements {
     return this.order.readers(t) === 1 && !this.#kept.has(t);
   }
 
-  /** One node for `node` and its products, in the place of the last product. False if the backend has no kernel for it. */
-  replace(node: Node, products: readonly Node[], change: Pick<Node, "op" | "attrs" | "inputs" | "outputs">): boolean {
-    const { scope } = products[0]!;
+  /** One node for `node` and the makers of what it reads, in the place of the last of them. False if the backend has no kernel for it. */
+  replace(node: Node, makers: readonly Node[], change: Pick<Node, "op" | "attrs" | "inputs" | "outputs">): boolean {
+    const { scope } = makers[0]!;
     const { recomputed } = node;
-    if (products.some((product) => product.scope !== scope || product.recomputed !== recomputed)) return false;
+    if (makers.some((maker) => maker.scope !== scope || maker.recomputed !== recomputed)) return false;
     const fused: Node = { ...change, scope, recomputed };
     if (!this.#can(fused)) return false;
-    for (const product of products) this.#instead.set(product, null);
-    this.#instead.set(products.at(-1)!, fused);
+    for (const maker of makers) this.#instead.set(maker, null);
+    this.#instead.set(makers.at(-1)!, fused);
     this.#instead.set(node, null);
     return true;
   }

@@ -235,6 +235,16 @@ const wrong: Record<OpName, Wrong[]> = {
       message: "wanted dy and x [..., D], w [D], r [rows], got f32[2,4], f32[2,4], f32[4], f32[4]",
     },
   ],
+  rmsnorm_backward_input_add: [
+    {
+      operands: ["f32 2,4", "f32 2,4", "f32 4", "f32 2", "f32 4,2"],
+      message: "wanted c of dy's shape and type, got f32[2,4], f32[4,2]",
+    },
+    {
+      operands: ["bf16 2,4", "bf16 2,4", "bf16 4", "f32 2", "f32 2,4"],
+      message: "wanted c of dy's shape and type, got bf16[2,4], f32[2,4]",
+    },
+  ],
   rmsnorm_backward_weight: [
     {
       operands: ["f32 2,4", "f32 4,2", "f32 2"],

@@ -4,10 +4,12 @@ import { describePlan, planSlayer } from "@slayer/surgery";
 import { AdamW, companionName } from "@slayer/optim";
 import {
   createReferenceBackend,
+  fusedOps,
   Program,
   Store,
   makePlan,
   planCost,
+  type OpName,
   type Operand,
   type Plan,
   type Step,
@@ -78,6 +80,16 @@ describe("two of eight blocks trainable (2 and 6)", () => {
     // Nor is the gradient of block 2's own input computed.
     const ofInput = backward.filter((step) => step.op === "rmsnorm_backward_input" && blockNumber(step) === 2);
     expect(ofInput).toHaveLength(1);
+  });
+
+  it("where norms' gradients take the sum with the residual's in, no sum is left: one a norm, but for the last and the lowest", () => {
+    const { graph, loss: nll } = recordMicroBatch(config, trainable, shape);
+    const { steps } = makePlan(graph, { loss: nll }, ({ op }) => fusedOps.includes(op));
+    const count = (op: OpName) => steps.filter((step) => step.op === op).length;
+    // Blocks 2 to 7 have two norms each. Nothing passes the last norm by, and the gradient of block 2's input is not wanted.
+    expect([count("rmsnorm_backward_input_add"), count("rmsnorm_backward_input"), count("add")]).toEqual([11, 1, 0]);
+    const parts = plan.steps.filter(({ op }) => op === "rmsnorm_backward_input").length;
+    expect(parts).toBe(12);
   });
 
   it("model FLOPs equal the formula exactly", () => {

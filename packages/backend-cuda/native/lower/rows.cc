@@ -71,7 +71,9 @@ void lower_rmsnorm(const Call& call, Lowering& lowering) {
                   kSumBytes);
 }
 
-void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) {
+namespace {
+
+void rmsnorm_gradient(const Call& call, Lowering& lowering, const char* family, const Operand* addend = nullptr) {
   const auto& [dy, x, w] = std::tie(call.in[0], call.in[1], call.in[2]);
   require(dy.dtype == x.dtype && call.in[3].dtype == DType::f32, "dy and x have different types, or r is not f32");
   RowNorm args{};
@@ -82,8 +84,20 @@ void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) {
   args.r = call.in[3].as<float>();
   args.columns = x.columns();
   args.wide = wide(args.columns, {&dy, &x, &w, &call.out[0]});
-  lowering.launch(kernel_for("rmsnorm_backward_input", {x.dtype, w.dtype}), {grid_of(x.rows())},
-                  {threads_for(args.columns, args.wide ? pack_of(x) : 1)}, args, kSumBytes);
+  if (addend != nullptr) {
+    args.addend = addend->data;
+    args.wide = args.wide && addend->aligned(16);
+  }
+  lowering.launch(kernel_for(family, {x.dtype, w.dtype}), {grid_of(x.rows())}, {threads_for(args.columns, args.wide ? pack_of(x) : 1)}, args,
+                  kSumBytes);
+}
+
+}  // namespace
+
+void lower_rmsnorm_backward_input(const Call& call, Lowering& lowering) { rmsnorm_gradient(call, lowering, "rmsnorm_backward_input"); }
+
+void lower_rmsnorm_backward_input_add(const Call& call, Lowering& lowering) {
+  rmsnorm_gradient(call, lowering, "rmsnorm_backward_input_add", &call.in[4]);
 }
 
 void lower_rmsnorm_backward_weight(const Call& call, Lowering& lowering) {

@@ -3,36 +3,37 @@
 namespace slayer::cuda {
 
 // A new kernel's op is a line here, and a function in one of the files beside this one.
-#define SLAYER_LOWERINGS(X)  \
-  X(accumulate)              \
-  X(adamw)                   \
-  X(add)                     \
-  X(add_bias)                \
-  X(attention)               \
-  X(attention_backward)      \
-  X(broadcast)               \
-  X(cache_write)             \
-  X(clear)                   \
-  X(clip_factor)             \
-  X(copy)                    \
-  X(dequantize)              \
-  X(embedding)               \
-  X(embedding_backward)      \
-  X(fill)                    \
-  X(lm_head_loss)            \
-  X(lm_head_loss_backward)   \
-  X(matmul)                  \
-  X(matmul_accumulate)       \
-  X(matmul_add)              \
-  X(matmul_swiglu)           \
-  X(rmsnorm)                 \
-  X(rmsnorm_backward_input)  \
-  X(rmsnorm_backward_weight) \
-  X(rope)                    \
-  X(sum)                     \
-  X(sum_of_squares)          \
-  X(sum_rows)                \
-  X(swiglu)                  \
+#define SLAYER_LOWERINGS(X)     \
+  X(accumulate)                 \
+  X(adamw)                      \
+  X(add)                        \
+  X(add_bias)                   \
+  X(attention)                  \
+  X(attention_backward)         \
+  X(broadcast)                  \
+  X(cache_write)                \
+  X(clear)                      \
+  X(clip_factor)                \
+  X(copy)                       \
+  X(dequantize)                 \
+  X(embedding)                  \
+  X(embedding_backward)         \
+  X(fill)                       \
+  X(lm_head_loss)               \
+  X(lm_head_loss_backward)      \
+  X(matmul)                     \
+  X(matmul_accumulate)          \
+  X(matmul_add)                 \
+  X(matmul_swiglu)              \
+  X(rmsnorm)                    \
+  X(rmsnorm_backward_input)     \
+  X(rmsnorm_backward_input_add) \
+  X(rmsnorm_backward_weight)    \
+  X(rope)                       \
+  X(sum)                        \
+  X(sum_of_squares)             \
+  X(sum_rows)                   \
+  X(swiglu)                     \
   X(swiglu_backward)
 
 #define SLAYER_DECLARE(op) void lower_##op(const Call&, Lowering&);

@@ -8,13 +8,13 @@ import { lmHeadLossBackwardOp, lmHeadLossOp } from "./lm-head-loss.js";
 import { matmulAccumulateOp, matmulAddOp, matmulSwigluOp } from "./matmul-fused.js";
 import { matmulOp } from "./matmul.js";
 import { adamwOp, clipFactorOp, sumOfSquaresOp } from "./optimizer.js";
-import { rmsnormBackwardInputOp, rmsnormBackwardWeightOp, rmsnormOp } from "./rmsnorm.js";
+import { rmsnormBackwardInputAddOp, rmsnormBackwardInputOp, rmsnormBackwardWeightOp, rmsnormOp } from "./rmsnorm.js";
 import { ropeOp } from "./rope.js";
 import { accumulateOp, cacheWriteOp, clearOp, copyOp } from "./state.js";
 import { broadcastOp, fillOp, sumOp } from "./sum.js";
 import { swigluBackwardOp, swigluOp } from "./swiglu.js";
 
-/** The closed vocabulary. A backend that has these kernels runs everything; it need not have the fused ones (matmul-fused.ts). */
+/** The closed vocabulary. A backend that has these kernels runs everything; it need not have the fused ones (`fusedOps`). */
 export const ops = {
   accumulate: accumulateOp,
   adamw: adamwOp,
@@ -39,6 +39,7 @@ export const ops = {
   matmul_swiglu: matmulSwigluOp,
   rmsnorm: rmsnormOp,
   rmsnorm_backward_input: rmsnormBackwardInputOp,
+  rmsnorm_backward_input_add: rmsnormBackwardInputAddOp,
   rmsnorm_backward_weight: rmsnormBackwardWeightOp,
   rope: ropeOp,
   sum: sumOp,
@@ -51,7 +52,12 @@ export const ops = {
 export type OpName = keyof typeof ops;
 
 /** What a backend need not have: see matmul-fused.ts. */
-export const fusedOps: readonly OpName[] = ["matmul_accumulate", "matmul_add", "matmul_swiglu"];
+export const fusedOps: readonly OpName[] = [
+  "matmul_accumulate",
+  "matmul_add",
+  "matmul_swiglu",
+  "rmsnorm_backward_input_add",
+];
 
 export function definitionOf(op: OpName): OpDefinition {
   return ops[op];

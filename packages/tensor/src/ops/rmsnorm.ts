@@ -1,7 +1,7 @@
 import { accumulatorOf } from "../dtype.js";
 import type { Tensor } from "../graph.js";
 import { elementwiseCost, type OpDefinition } from "../op.js";
-import { columns, compatible, expectShape, rows, sameMatrix, size } from "../shape.js";
+import { columns, compatible, expectShape, rows, sameDType, sameMatrix, size } from "../shape.js";
 
 /**
  * RMSNorm (Zhang & Sennrich 2019): y = x · r · w with r = (mean(x²) + eps)^(-1/2) per row.
@@ -62,6 +62,25 @@ export const rmsnormBackwardInputOp: OpDefinition = {
         dx!.data[i * d + j] = scale * (w!.data[j]! * dy!.data[i * d + j]! - x!.data[i * d + j]! * along);
       }
     }
+  },
+};
+
+/**
+ * dx as of rmsnorm_backward_input, + c: with the gradient that passes the norm by, along the residual connection. c of dx's shape and
+ * type; the sum is rounded once. Fused, as products are (see matmul-fused.ts).
+ */
+export const rmsnormBackwardInputAddOp: OpDefinition = {
+  infer([dy, x, w, r, c]) {
+    const [dx] = rmsnormBackwardInputOp.infer([dy!, x!, w!, r!], {});
+    const ok = sameMatrix(dx!.shape, c!.shape) && sameDType(dx!, c!);
+    expectShape(ok, "rmsnorm_backward_input_add", "c of dy's shape and type", dy!, c!);
+    return [{ shape: c!.shape, dtype: c!.dtype }];
+  },
+  cost: ([dy, x, w, r, c], [dx]) => elementwiseCost(8, x!, [dy!, x!, w!, r!, c!, dx!]),
+  reference([dy, x, w, r, c], [dx]) {
+    const data = new Float64Array(dx!.data.length);
+    rmsnormBackwardInputOp.reference([dy!, x!, w!, r!], [{ data, shape: dx!.shape }], {});
+    for (let i = 0; i < data.length; i++) dx!.data[i] = data[i]! + c!.data[i]!;
   },
 };
 
