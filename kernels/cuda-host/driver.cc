@@ -3,8 +3,9 @@
 // somebody synchronizes. Fresh memory holds NaN. Grids are walked forwards and backwards by turns, so that a kernel whose
 // blocks depend on each other's order gives two results. As with NVIDIA's, a kernel that fails makes every later call fail.
 //
-// SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000". With illegal=N the
-// process's launch number N ends as on a GPU a kernel does that writes beyond its memory; with allocations=N there is no memory after N.
+// SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000,shared=101376". With illegal=N
+// the process's launch number N ends as on a GPU a kernel does that writes beyond its memory; with allocations=N there is no memory after N;
+// with image=N kernels do not load, with error N.
 #include <algorithm>
 #include <climits>
 #include <cstdint>
@@ -30,8 +31,8 @@ namespace {
 
 using namespace slayer::host;
 
-constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kNotFound = 500, kIllegalAddress = 700,
-              kLaunchFailed = 719, kNotSupported = 801;
+constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidImage = 200, kNoBinaryForGpu = 209, kUnsupportedPtxVersion = 222,
+              kNotFound = 500, kIllegalAddress = 700, kLaunchFailed = 719, kNotSupported = 801;
 
 // What outlives a call is never destroyed: a process may exit while another thread is in one.
 std::recursive_mutex& mutex = *new std::recursive_mutex;
@@ -87,6 +88,11 @@ long setting(const char* name, long otherwise) {
   return at == nullptr ? otherwise : std::strtol(at + std::strlen(name) + 1, nullptr, 10);
 }
 
+// Dynamic shared memory of a block: that a kernel may ask for, and that it has been granted.
+size_t most_shared() { return static_cast<size_t>(setting("shared", SharedMemory::kMost)); }
+std::map<const Registration*, size_t>& granted = *new std::map<const Registration*, size_t>;
+constexpr size_t kWithoutAsking = 48 << 10;
+
 Stream& of(Stream* stream) { return stream == nullptr ? null_stream : *stream; }
 
 int status() { return failed; }
@@ -115,6 +121,9 @@ SLAYER_API cuGetErrorName(int error, const char** name) {
   static const auto& names = *new std::map<int, const char*>{{kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
                                                    {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
                                                    {kNoDevice, "CUDA_ERROR_NO_DEVICE"},
+                                                   {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE"},
+                                                   {kNoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                   {kUnsupportedPtxVersion, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"},
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
                                                    {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
                                                    {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
@@ -137,7 +146,7 @@ SLAYER_API cuDeviceGetAttribute(int* value, int attribute, int) {
   constexpr int kMultiprocessors = 16, kMajor = 75, kMostShared = 97;
   if (attribute == kMajor) *value = static_cast<int>(setting("major", 8));
   else if (attribute == kMultiprocessors) *value = 4;
-  else if (attribute == kMostShared) *value = static_cast<int>(SharedMemory::kMost);
+  else if (attribute == kMostShared) *value = static_cast<int>(most_shared());
   else *value = 0;
   return 0;
 }
@@ -286,19 +295,26 @@ SLAYER_API cuTensorMapEncodeTiled(uint64_t* map, int type, unsigned rank, void* 
   return encode(tensor, map), 0;
 }
 
-SLAYER_API cuModuleLoadData(void** module, const void*) { return *module = &streams, status(); }
+SLAYER_API cuModuleLoadData(void** module, const void*) {
+  *module = &streams;
+  return failed != 0 ? failed : static_cast<int>(setting("image", 0));
+}
 SLAYER_API cuModuleUnload(void*) { return 0; }
 SLAYER_API cuModuleGetFunction(const Registration** function, void*, const char* name) {
   *function = find_kernel(name);
   return *function == nullptr ? kNotFound : 0;
 }
 SLAYER_API cuFuncGetAttribute(int* value, int, const Registration*) { return *value = 0, 0; }
-SLAYER_API cuFuncSetAttribute(const Registration*, int, int bytes) {
-  return static_cast<size_t>(bytes) <= SharedMemory::kMost ? 0 : kInvalidValue;
+SLAYER_API cuFuncSetAttribute(const Registration* kernel, int, int bytes) {
+  const std::lock_guard lock(mutex);
+  if (static_cast<size_t>(bytes) > most_shared()) return kInvalidValue;
+  granted[kernel] = static_cast<size_t>(bytes);
+  return 0;
 }
 SLAYER_API cuLaunchKernel(const Registration* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                           unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream* stream, void** arguments, void**) {
   const std::lock_guard lock(mutex);
+  if (shared_bytes > std::max(kWithoutAsking, granted[kernel])) return kInvalidValue;
   // As NVIDIA's, it takes the arguments by value now.
   struct alignas(64) Piece {
     std::byte bytes[64];

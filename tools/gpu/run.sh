@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a Linux x86-64 machine with an NVIDIA driver to: conformance of every CUDA kernel, the time of each at the sizes of a 7 B block, and
+# From a Linux x86-64 machine with an NVIDIA driver (580 or later) to: conformance of every CUDA kernel, the time of each at the sizes of a 7 B block, and
 # steps of continued pre-training at the geometry of Llama SLayer 8B with random weights. Where python3 has PyTorch and Transformers, the same
 # on these, in the same minutes; SLAYER_GPU_PEER=0: without. Prints tables and writes OUT/<device>.json after each part, the peer's
 # beside it, and in the end all of it as a page, OUT/<device>.md. Needs nothing from the network.

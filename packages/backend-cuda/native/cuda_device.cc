@@ -81,7 +81,8 @@ class CudaDevice final : public Device {
       close();
       throw;
     }
-    one_by_one_ = std::getenv("SLAYER_CUDA_SYNC") != nullptr;
+    const char* const sync = std::getenv("SLAYER_CUDA_SYNC");
+    one_by_one_ = sync != nullptr && *sync != '\0' && std::strcmp(sync, "0") != 0;
   }
   ~CudaDevice() override { close(); }
 
@@ -89,9 +90,7 @@ class CudaDevice final : public Device {
   size_t total_bytes() const override { return total_; }
   Limits limits() const override { return limits_; }
   std::string build() const override {
-    int version = 0;
-    driver().cuDriverGetVersion(&version);
-    return "driver " + std::to_string(version) + ", kernels " + modules_.digest();
+    return "driver " + std::to_string(driver().version()) + ", kernels " + modules_.digest();
   }
 
   void enter_thread() override { check(driver().cuCtxSetCurrent(context_), "entering the GPU's context"); }

@@ -10,10 +10,6 @@ namespace {
 
 constexpr int kOldestVersion = 12000;
 
-std::string version_text(int version) {
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
 Driver load() {
   // Tests name the one that runs kernels on the host (kernels/cuda-host/driver.cc).
   const char* const other = std::getenv("SLAYER_CUDA_DRIVER");
@@ -40,8 +36,7 @@ Driver load() {
   if (result != kSuccess) {
     throw DeviceError("no-device", "the NVIDIA driver does not start: " + driver.describe(result) + " (see nvidia-smi)");
   }
-  int version = 0;
-  driver.cuDriverGetVersion(&version);
+  const int version = driver.version();
   if (version < kOldestVersion) {
     throw DeviceError("old-driver", "the NVIDIA driver is for CUDA " + version_text(version) + "; one for CUDA " +
                                         version_text(kOldestVersion) + " (version 525) or later is needed");
@@ -50,6 +45,14 @@ Driver load() {
 }
 
 }  // namespace
+
+std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+int Driver::version() const {
+  int version = 0;
+  cuDriverGetVersion(&version);
+  return version;
+}
 
 std::string Driver::describe(CUresult result) const {
   const char* name = nullptr;

@@ -24,6 +24,7 @@ using CUgraphExec = struct CUgraphExec_st*;
 constexpr CUresult kSuccess = 0;
 constexpr CUresult kOutOfMemory = 2;
 constexpr CUresult kNoDevice = 100;
+constexpr CUresult kInvalidImage = 200;
 constexpr CUresult kNoBinaryForGpu = 209;
 constexpr CUresult kInvalidPtx = 218;
 constexpr CUresult kUnsupportedPtxVersion = 222;
@@ -89,9 +90,14 @@ struct Driver {
   CUresult (*cuTensorMapEncodeTiled)(void*, int, unsigned, void*, const uint64_t*, const uint64_t*, const uint32_t*, const uint32_t*, int, int, int,
                                      int) = nullptr;
 
+  // 12020 is CUDA 12.2's.
+  int version() const;
   // "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered".
   std::string describe(CUresult result) const;
 };
+
+// "12.2" of 12020.
+std::string version_text(int version);
 
 // Loads the driver and initialises it, once. Throws a DeviceError that says what is missing.
 const Driver& driver();

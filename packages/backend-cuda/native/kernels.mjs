@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * Compiles kernels/*\/*.cu with nvcc into build/Release/kernels/NAME.fatbin, each for compute capability 8.0 and 9.0a and, as PTX, for
- * what comes later, those named NAME_wgmma.cu for 9.0a alone; what is up to date stays. Beside them, in src, lie the sources of
- * kernels that NVRTC can make for other sizes. Prints which kernels spill registers to memory or wait for each product of wgmma, with
+ * what comes later, those named NAME_wgmma.cu for 9.0a alone; what is up to date stays. Beside them lie the version of nvcc's CUDA and, in
+ * src, the sources of kernels that NVRTC can make for other sizes. Prints which kernels spill registers to memory or wait for each product of wgmma, with
  * --verbose also how many registers each has.
  *
  *   node native/kernels.mjs [--required] [--nvcc PATH] [--verbose]
@@ -11,7 +11,7 @@
  * tools/gpu/nvcc.sh fetches a compiler where there is none.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -40,8 +40,9 @@ const flagsFor = (source) => [
   ...(source.endsWith("_wgmma.cu") ? [hopper] : targets).flatMap((target) => ["-gencode", target]),
 ];
 
-if (spawnSync(options.nvcc, ["--version"]).status === 0) {
-  const problems = await compileAll();
+const { status, stdout } = spawnSync(options.nvcc, ["--version"], { encoding: "utf8" });
+if (status === 0) {
+  const problems = await compileAll(/release (\d+\.\d+)/.exec(stdout)?.[1] ?? "");
   for (const problem of problems) console.error(problem);
   if (problems.length > 0) process.exitCode = 1;
 } else {
@@ -49,7 +50,8 @@ if (spawnSync(options.nvcc, ["--version"]).status === 0) {
   if (options.required) process.exitCode = 1;
 }
 
-async function compileAll() {
+/** @param {string} release of CUDA, whose nvcc compiles; a driver that is older may not take its kernels */
+async function compileAll(release) {
   mkdirSync(out, { recursive: true });
   const folders = readdirSync(kernels, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const sources = folders.flatMap(({ name }) =>
@@ -62,7 +64,9 @@ async function compileAll() {
     if (!wanted.has(join(out, file))) rmSync(join(out, file)); // its source is gone; another may have its kernels
   }
   copySources();
-  const changed = newest(folders.flatMap(({ name }) => headersOf(join(kernels, name))));
+  const version = join(out, "cuda-version");
+  if (!existsSync(version) || readFileSync(version, "utf8") !== release) writeFileSync(version, release);
+  const changed = newest([version, ...folders.flatMap(({ name }) => headersOf(join(kernels, name)))]);
   const due = sources.filter((source) => {
     const target = targetOf(source);
     return !existsSync(target) || statSync(target).mtimeMs < Math.max(changed, statSync(source).mtimeMs);

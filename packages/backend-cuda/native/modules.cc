@@ -15,14 +15,28 @@ namespace {
 
 constexpr size_t kWithoutAsking = 48 << 10;  // dynamic shared memory that every kernel may have
 
-DeviceError unloadable(CUresult result, const std::string& file, const std::string& device) {
+// The CUDA that compiled the kernels of this folder (native/kernels.mjs writes it down), e.g. 13000; 0 if nobody says.
+int compiler_of(const std::string& folder) {
+  int major = 0;
+  int minor = 0;
+  char point = 0;
+  std::ifstream stream(folder + "/cuda-version");
+  return stream >> major >> point >> minor ? major * 1000 + minor * 10 : 0;
+}
+
+DeviceError unloadable(CUresult result, const std::string& file, const std::string& device, int compiler) {
   const std::string what = file + ": " + driver().describe(result);
+  if (result == kOutOfMemory) return {"out-of-memory", "no memory for the kernels: " + what};
+  const bool refused = result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion;
+  if (result == kUnsupportedPtxVersion || (refused && driver().version() < compiler)) {
+    std::string package = "cuda-compat-" + version_text(compiler);
+    std::replace(package.begin(), package.end(), '.', '-');
+    const std::string newer = compiler == 0 ? "install a newer one" : "install one for CUDA " + version_text(compiler) + " or later, or NVIDIA's package " + package;
+    return {"old-driver", "the NVIDIA driver, for CUDA " + version_text(driver().version()) + ", is older than the kernels for " + device + "; " +
+                              newer + ", or build the kernels with an older nvcc (" + what + ")"};
+  }
   if (result == kNoBinaryForGpu || result == kInvalidPtx) {
     return {"wrong-architecture", "there are no kernels for " + device + ": they need compute capability 8.0 or later (" + what + ")"};
-  }
-  if (result == kUnsupportedPtxVersion) {
-    return {"old-driver", "the NVIDIA driver is older than the kernels for " + device + "; install a newer one, or build the kernels with "
-                          "an older nvcc (" + what + ")"};
   }
   return {"no-kernels", "the kernels do not load: " + what};
 }
@@ -51,7 +65,7 @@ void Modules::load(const std::string& folder, const std::string& device, const s
     for (const char byte : image) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
     CUmodule module = nullptr;
     const CUresult result = driver().cuModuleLoadData(&module, image.data());
-    if (result != kSuccess) throw unloadable(result, file.filename().string(), device);
+    if (result != kSuccess) throw unloadable(result, file.filename().string(), device, compiler_of(folder));
     modules_.push_back(module);
   }
   char text[17];

@@ -203,6 +203,9 @@ Napi::Value Session::copy(const Napi::CallbackInfo& info, bool to_device) {
 
 void Session::cancel(const Napi::CallbackInfo& info) { jobs_->cancel(info[0].As<Napi::Number>().Uint32Value()); }
 
-void Session::close(const Napi::CallbackInfo&) { jobs_->close(); }
+void Session::close(const Napi::CallbackInfo&) {
+  jobs_->close();
+  if (workspace_) workspace_->free();  // plans that are still held can't be run any more
+}
 
 }  // namespace slayer::cuda

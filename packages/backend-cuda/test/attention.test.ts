@@ -18,6 +18,12 @@ interface Sizes {
   readonly offset?: number;
 }
 
+/** Of 256 rows. */
+const documents = (of: (row: number) => number): CaseInput["fill"] => ({
+  kind: "values",
+  values: Array.from({ length: 256 }, (_, i) => of(i)),
+});
+
 /** Several tiles and stages, whole and not, of queries and keys, for one sequence and two. */
 const shapes: readonly Sizes[] = [
   { T: 64, H: 1, K: 1, E: 64 },
@@ -25,21 +31,19 @@ const shapes: readonly Sizes[] = [
   { B: 2, T: 257, H: 4, K: 2, E: 64 },
   { T: 330, H: 2, K: 1, E: 128 },
   { T: 450, H: 1, K: 1, E: 64, window: 20 },
-  { T: 400, H: 1, K: 1, E: 128, window: 170 },
+  // Of windows of 127 and 191 the first key of a tile is the last that some query of a tile does not see.
+  { T: 300, H: 1, K: 1, E: 64, window: 127 },
+  { T: 400, H: 1, K: 1, E: 128, window: 191 },
   { B: 2, T: 300, H: 2, K: 1, E: 64, segments: { kind: "segments", meanLength: 100 } },
   { T: 200, H: 1, K: 1, E: 128, window: 60, segments: { kind: "segments", meanLength: 40 } },
-  // Documents in any order, one of them in two pieces.
-  {
-    T: 256,
-    H: 1,
-    K: 1,
-    E: 64,
-    segments: { kind: "values", values: Array.from({ length: 256 }, (_, i) => (i < 100 ? 7 : i < 180 ? 2 : 7)) },
-  },
+  // Documents in any order, one of them in two pieces; one of a single row, the last of a tile.
+  { T: 256, H: 1, K: 1, E: 64, segments: documents((i) => (i < 100 ? 7 : i < 180 ? 2 : 7)) },
+  { T: 256, H: 1, K: 1, E: 64, segments: documents((i) => (i === 127 ? 1 : 0)) },
 ];
 const cached: readonly Sizes[] = [
   { B: 2, T: 70, S: 300, H: 2, K: 1, E: 64, offset: 130 },
   { T: 130, S: 350, H: 1, K: 1, E: 128, offset: 220, window: 150 },
+  { T: 100, S: 300, H: 1, K: 1, E: 64, offset: 190 }, // query 64 is at the last position but one of a tile of keys
 ];
 
 const tolerance = {
@@ -72,8 +76,9 @@ function caseOf(op: OpName, { B = 1, T, S = T, H, K, E, window = 0, segments, of
   return { name, op, attrs, inputs, tolerance };
 }
 
-async function onHopper<T>(body: (backend: Backend) => Promise<T>): Promise<T> {
-  Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9" });
+/** On a device of compute capability 8.0 or 9.0. */
+async function on<T>(major: number, body: (backend: Backend) => Promise<T>): Promise<T> {
+  Object.assign(process.env, { SLAYER_HOST_DRIVER: `major=${major}` });
   try {
     const backend = await createCudaBackend();
     const result = await body(backend);
@@ -84,8 +89,8 @@ async function onHopper<T>(body: (backend: Backend) => Promise<T>): Promise<T> {
   }
 }
 
-function failures(cases: readonly KernelCase[]): Promise<Record<string, readonly string[]>> {
-  return onHopper(async (backend) => {
+function failures(major: number, cases: readonly KernelCase[]): Promise<Record<string, readonly string[]>> {
+  return on(major, async (backend) => {
     const wrong: Record<string, readonly string[]> = {};
     for (const each of cases) {
       const result = await runCase(backend, each);
@@ -123,25 +128,37 @@ async function firstOfTwo(backend: Backend, other: (i: number) => number) {
   return results;
 }
 
-describe.skipIf(missing !== undefined)(`attention on Hopper's warpgroups, on the host's executor${note}`, () => {
-  it("forward, within 2⁻⁷ of the f64 reference: what bf16 leaves", async () => {
-    expect(await failures([...shapes, ...cached].map((sizes) => caseOf("attention", sizes)))).toEqual({});
+describe.skipIf(missing !== undefined)(`attention on the tensor cores, on the host's executor${note}`, () => {
+  const kinds = [
+    ["compute capability 8.0", 8, 300], // its tiles are smaller
+    ["Hopper's warpgroups", 9, 450],
+  ] as const;
+  const within = "within 2⁻⁷ of the f64 reference: what bf16 leaves";
+  it.each(kinds)(`%s: forward, ${within}`, async (_, major, longest) => {
+    const sizes = [...shapes, ...cached].filter(({ T }) => T <= longest);
+    const forward = sizes.map((each) => caseOf("attention", each));
+    expect(await failures(major, forward)).toEqual({});
   });
 
-  it("backward likewise", async () => {
-    expect(await failures(shapes.map((sizes) => caseOf("attention_backward", sizes)))).toEqual({});
+  it.each(kinds)(`%s: backward, ${within}`, async (_, major, longest) => {
+    const sizes = shapes.filter(({ T }) => T <= longest);
+    const backward = sizes.map((each) => caseOf("attention_backward", each));
+    expect(await failures(major, backward)).toEqual({});
   });
 
-  it("the cases of every backend in bf16, on whichever kernels take them", async () => {
+  it("the cases of every backend in bf16, on whichever of Hopper's kernels take them", async () => {
     const some = cases.filter(({ op, storage, bench }) => op.startsWith("attention") && storage === "bf16" && !bench);
-    expect(await failures(some)).toEqual({});
+    expect(await failures(9, some)).toEqual({});
   });
 
-  it("what follows a sequence does not matter to it, not even NaN: every bit the same", async () => {
-    const [finite, nan] = await onHopper((backend) =>
-      Promise.all([firstOfTwo(backend, (i) => Math.cos(i)), firstOfTwo(backend, () => NaN)]),
-    );
-    for (const values of Object.values(finite)) expect(values.every(Number.isFinite)).toBe(true);
-    expect(nan).toEqual(finite);
-  });
+  it.each(kinds)(
+    "%s: what follows a sequence does not matter to it, not even NaN: every bit the same",
+    async (_, major) => {
+      const [finite, nan] = await on(major, (backend) =>
+        Promise.all([firstOfTwo(backend, (i) => Math.cos(i)), firstOfTwo(backend, () => NaN)]),
+      );
+      for (const values of Object.values(finite)) expect(values.every(Number.isFinite)).toBe(true);
+      expect(nan).toEqual(finite);
+    },
+  );
 });

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -39,6 +39,11 @@ const createOn = async (machine: string) => {
   return create();
 };
 
+/** A folder of kernels that CUDA 13.0 has compiled. */
+const of13 = mkdtempSync(join(tmpdir(), "slayer-kernels-"));
+writeFileSync(join(of13, "host.fatbin"), "not empty");
+writeFileSync(join(of13, "cuda-version"), "13.0");
+
 /** What `createCudaBackend` throws on a machine as described, in a process of its own: the driver is loaded once. */
 function unavailable(changed: Record<string, string | undefined>): { reason: string; message: string } {
   const script = fileURLToPath(new URL("./support/open.mjs", import.meta.url));
@@ -60,6 +65,23 @@ describe.skipIf(missing !== undefined)(`a machine where CUDA cannot be used${not
       { SLAYER_CUDA_KERNELS: mkdtempSync(join(tmpdir(), "slayer-none-")) },
       "no-kernels",
       /no compiled kernels in .*pnpm build:kernels/,
+    ],
+    // Kernels that do not load: of a newer CUDA than the driver's (as binaries, or the PTX among them), of another device, broken.
+    [
+      { SLAYER_HOST_DRIVER: "version=12020,image=200", SLAYER_CUDA_KERNELS: of13 },
+      "old-driver",
+      /driver, for CUDA 12.2, is older than the kernels .*one for CUDA 13.0 or later, .*cuda-compat-13-0, .*INVALID_IMAGE/,
+    ],
+    [{ SLAYER_HOST_DRIVER: "version=12080,image=222" }, "old-driver", /for CUDA 12.8, is older .*install a newer one/],
+    [
+      { SLAYER_HOST_DRIVER: "image=209", SLAYER_CUDA_KERNELS: of13 },
+      "wrong-architecture",
+      /no kernels for host executor \(compute capability 8.0\): .*NO_BINARY_FOR_GPU/,
+    ],
+    [
+      { SLAYER_HOST_DRIVER: "image=200", SLAYER_CUDA_KERNELS: of13 },
+      "no-kernels",
+      /do not load: host.fatbin: CUDA_ERROR_INVALID_IMAGE/,
     ],
   ])("%j: %s", (changed, reason, message) => {
     expect(unavailable(changed)).toEqual({ reason, message: expect.stringMatching(message) });
@@ -125,6 +147,11 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
   it("a device that is not there", async () => {
     await expect(createCudaBackend({ device: 1 })).rejects.toThrow(CudaUnavailableError);
     await expect(createCudaBackend({ device: -1 })).rejects.toThrow(/device must be an integer from 0, got -1/);
+  });
+
+  it("no memory for the kernels", async () => {
+    await expect(createOn("image=2")).rejects.toThrow(OutOfMemoryError);
+    await expect(createOn("image=2")).rejects.toThrow(/no memory for the kernels: host.fatbin/);
   });
 
   it("memory that is not there: what was asked for, what is free, held, and there in all", async () => {
@@ -200,6 +227,20 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
       const nll = await program.read("nll");
       expect(nll.every((x) => Math.abs(x - Math.log(32768)) < 1e-4)).toBe(true); // the head is zero
     }
+  });
+
+  it("a closed backend gives its memory back, workspace too", async () => {
+    const backend = await createOn("memory=100663296"); // 96 MiB
+    const graph = new Graph();
+    const h = graph.input("h", [512, 8], "f32");
+    const nll = lmHeadLoss(h, graph.parameter("head", [32768, 8]), graph.input("targets", [512], "i32"));
+    const store = new Store(backend);
+    store.add({ name: "head", shape: [32768, 8], dtype: "f32" });
+    const program = await Program.compile(graph, { nll }, store); // 64 MiB of workspace
+    await backend.close();
+    const other = await create();
+    expect(() => other.allocate(90 * 2 ** 20)).not.toThrow();
+    expect(program.plan.steps.length).toBe(1); // the program is still there
   });
 
   it("an id outside the vocabulary: step, op, value and position; the next run works", async () => {
