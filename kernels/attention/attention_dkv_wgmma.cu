@@ -38,13 +38,11 @@ __device__ __forceinline__ void attention_dkv_wgmma(const GroupAttention& given)
   const Dealer dealer(kBarriers);
   const Pipe<kStages> pipe{shared<uint64_t>(kBarriers + Dealer::kBytes)};
   const Pipe<1> key_pipe{pipe.start + 2 * kStages};
-  if (threadIdx.x == 0) {
+  make_barriers([=] {
     dealer.make(2);
     pipe.make(1 + kLanes);
     key_pipe.make(1);
-    fence_barriers();
-  }
-  __syncthreads();
+  });
 
   if (threadIdx.x < 128) {
     // With fewer than 240 for the sums of 128 columns each product would be waited for. What that costs the others is kept in memory.

@@ -21,13 +21,11 @@ __device__ __forceinline__ void attention_dq_wgmma(const GroupAttention& given) 
   const Dealer dealer(kBarriers);
   const Pipe<kStages> pipe{shared<uint64_t>(kBarriers + Dealer::kBytes)};
   const Pipe<1> query_pipe{pipe.start + 2 * kStages};
-  if (threadIdx.x == 0) {
+  make_barriers([=] {
     dealer.make(1);
     pipe.make(1);
     query_pipe.make(1);
-    fence_barriers();
-  }
-  __syncthreads();
+  });
 
   if (threadIdx.x < 128) {
     shrink_registers<kProducerRegisters>();

@@ -66,16 +66,14 @@ __device__ __forceinline__ void attention_wgmma(const GroupAttention& given) {
   const Pipe<kKeyStages> key_pipe{barriers}, value_pipe{barriers + 2 * kKeyStages};
   const Pipe<1> query_pipe{barriers + 4 * kKeyStages};
   const auto turn = [=](int group) { return barriers + (4 * kKeyStages + 2 + group); };
-  if (threadIdx.x == 0) {
+  make_barriers([=] {
     dealer.make(1);
     key_pipe.make(1);
     value_pipe.make(1);
     query_pipe.make(1);
     make_barrier(turn(0), kConsumerWarps / 2);
     make_barrier(turn(1), kConsumerWarps / 2);
-    fence_barriers();
-  }
-  __syncthreads();
+  });
 
   if (threadIdx.x < 128) {
     shrink_registers<kProducerRegisters>();

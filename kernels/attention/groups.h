@@ -62,6 +62,16 @@ struct Pipe {
   }
 };
 
+// make() by one thread; then all may use the barriers that it makes.
+template <class Make>
+__device__ __forceinline__ void make_barriers(Make make) {
+  if (threadIdx.x == 0) {
+    make();
+    fence_barriers();
+  }
+  __syncthreads();
+}
+
 // 128 rows of a head; tile 0 has the most work, −1 says that nothing is left. `skipped` tiles of the other side have nothing for them, besides
 // what place says.
 struct GroupWork {
@@ -189,22 +199,6 @@ __device__ __forceinline__ void pack_weights(uint32_t (&weights)[N / 16][4], con
   }
 }
 
-// Four lanes that share a row each hold a pair of four chunks of 8 columns; then each holds one chunk.
-__device__ __forceinline__ void gather_chunk(uint32_t (&pairs)[4]) {
-  const unsigned lane = lane_index();
-#pragma unroll
-  for (int mask = 1; mask <= 2; mask *= 2) {
-    const bool upper = (lane & static_cast<unsigned>(mask)) != 0;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if ((i & mask) != 0) continue;
-      const uint32_t got = shuffle_xor(upper ? pairs[i] : pairs[i | mask], static_cast<unsigned>(mask));
-      if (upper) pairs[i] = got;
-      else pairs[i | mask] = got;
-    }
-  }
-}
-
 // Rows [64, E] of sums times `scale` (of half 0, 1), row r of the warpgroup to row first + r of head h, as far as there are `rows`.
 template <int E>
 __device__ __forceinline__ void store_group(const GroupSums<E>& sums, const float (&scale)[2], void* data, int b, int rows, int first,
@@ -215,13 +209,14 @@ __device__ __forceinline__ void store_group(const GroupSums<E>& sums, const floa
     bf16* const to = static_cast<bf16*>(data) + ((static_cast<int64_t>(b) * rows + row) * heads + h) * E;
 #pragma unroll
     for (int column = 0; column < E; column += 32) {
+      // Each of the four lanes of a row has a pair of four chunks of 8 columns, and then one chunk.
       Pack<uint32_t, 4> chunk;
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int at = column / 2 + 4 * i + 2 * half;
         chunk.v[i] = pack_bf16(sums[at] * scale[half], sums[at + 1] * scale[half]);
       }
-      gather_chunk(chunk.v);
+      transpose_quad(chunk.v);
       if (row < rows) store_pack<uint32_t, 4>(reinterpret_cast<uint32_t*>(to + column + 4 * group_column()), chunk);
     }
   }

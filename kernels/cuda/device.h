@@ -26,23 +26,37 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// The sum over the threads of a block of at most 1024, in every thread. Uses 128 bytes of shared memory from `offset` on; to be
-// called by all threads, with a barrier before the same bytes are used again.
-__device__ __forceinline__ float block_sum(float x, int offset = 0) {
+// What a warp makes of x, and then of its warps' results, over the threads of a block of at most 1024, in every thread; `none` is that of
+// no warp. Uses 128 bytes of shared memory from `offset` on; to be called by all threads, with a barrier before the same bytes are used again.
+template <class OfWarp>
+__device__ __forceinline__ float of_block(float x, int offset, float none, OfWarp of_warp) {
   const Shared<float> parts = shared<float>(offset);
-  x = warp_sum(x);
+  x = of_warp(x);
   if (lane_index() == 0) parts[warp_index()] = x;
   __syncthreads();
   const unsigned warps = (blockDim.x + kLanes - 1) / kLanes;
-  return warp_sum(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : 0.0f);
+  return of_warp(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : none);
+}
+__device__ __forceinline__ float block_sum(float x, int offset = 0) {
+  return of_block(x, offset, 0, [](float of) { return warp_sum(of); });
 }
 __device__ __forceinline__ float block_max(float x, int offset = 0) {
-  const Shared<float> parts = shared<float>(offset);
-  x = warp_max(x);
-  if (lane_index() == 0) parts[warp_index()] = x;
-  __syncthreads();
-  const unsigned warps = (blockDim.x + kLanes - 1) / kLanes;
-  return warp_max(lane_index() < warps ? static_cast<float>(parts[lane_index()]) : -INFINITY);
+  return of_block(x, offset, -INFINITY, [](float of) { return warp_max(of); });
+}
+
+// Of four lanes, lane q gets value q of each: x[i] of lane q becomes what x[q] of lane i was.
+__device__ __forceinline__ void transpose_quad(uint32_t (&x)[4]) {
+  const unsigned lane = lane_index();
+#pragma unroll
+  for (int mask = 1; mask <= 2; mask *= 2) {
+    const bool upper = (lane & static_cast<unsigned>(mask)) != 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if ((i & mask) != 0) continue;
+      const uint32_t got = shuffle_xor(upper ? x[i] : x[i | mask], static_cast<unsigned>(mask));
+      (upper ? x[i] : x[i | mask]) = got;
+    }
+  }
 }
 
 // N values of a tensor as f32; where N is not 1, p is aligned to as many of them.

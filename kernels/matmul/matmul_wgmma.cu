@@ -97,12 +97,7 @@ template <bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_wgmma(const GroupGemm& args) {
   const int rank = static_cast<int>(cluster_rank());
   const auto load = [&](Shared<bf16> to, Barrier barrier, TilePlace place, int k) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) copy_operand<TransposeA>(to + i * kBox, args.a, barrier, place.row + 128 * rank + 64 * i, k);
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      copy_operand_to_both<!TransposeB>(to + (2 + 2 * rank + i) * kBox, args.b, barrier, place.column + 128 * rank + 64 * i, k);
-    }
+    copy_stage<TransposeA, !TransposeB>(to, barrier, rank, args.a, place.row, args.b, place.column + 128 * rank, k);
   };
   // The addend's rows come from memory while the tile is multiplied, some with each step.
   const Gemm& gemm = args.gemm;
@@ -148,12 +143,7 @@ __device__ __forceinline__ void store_swiglu(const SwigluProducts& args, const G
 __device__ __forceinline__ void matmul_swiglu_wgmma(const GroupSwiglu& args) {
   const int rank = static_cast<int>(cluster_rank());
   const auto load = [&](Shared<bf16> to, Barrier barrier, TilePlace place, int k) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) copy_operand<false>(to + i * kBox, args.x, barrier, place.row + 128 * rank + 64 * i, k);
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      copy_operand_to_both<false>(to + (2 + 2 * rank + i) * kBox, rank == 0 ? args.gate : args.up, barrier, place.column + 64 * i, k);
-    }
+    copy_stage<false, false>(to, barrier, rank, args.x, place.row, rank == 0 ? args.gate : args.up, place.column, k);
   };
   const SwigluProducts& products = args.products;
   const auto store = [&](const GroupSums<kPairColumns>& sums, int row, int column) {

@@ -27,6 +27,16 @@ __device__ __forceinline__ void copy_operand_to_both(Shared<bf16> to, const Tens
   else copy_box_to_both(to, map, barrier, k, row);
 }
 
+// What block `rank` brings of a stage: its half of A's rows from `row` on, and for both blocks half of B's columns, those from `column` on.
+template <bool TransposedA, bool TransposedB>
+__device__ __forceinline__ void copy_stage(Shared<bf16> to, Barrier barrier, int rank, const TensorMap& a, int row, const TensorMap& b, int column,
+                                           int k) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) copy_operand<TransposedA>(to + i * kBox, a, barrier, row + 128 * rank + 64 * i, k);
+#pragma unroll
+  for (int i = 0; i < 2; i++) copy_operand_to_both<TransposedB>(to + (2 + 2 * rank + i) * kBox, b, barrier, column + 64 * i, k);
+}
+
 __device__ __forceinline__ Barrier full_barrier(int stage) { return shared<uint64_t>(kPairStages * kPairStageBytes) + stage; }
 __device__ __forceinline__ Barrier empty_barrier(int stage) { return full_barrier(kPairStages + stage); }
 
@@ -109,19 +119,9 @@ __device__ __forceinline__ void for_pair_tiles(int m, int n, int k, int columns,
   cluster_barrier();
 }
 
-// Of four lanes, lane q gets value q of each: out[i] of lane q is in[q] of lane i.
+// transpose_quad of a copy.
 __device__ __forceinline__ Pack<uint32_t, 4> quad_transposed(Pack<uint32_t, 4> x) {
-  const unsigned lane = lane_index();
-#pragma unroll
-  for (unsigned bit = 1; bit <= 2; bit *= 2) {
-    const bool high = (lane & bit) != 0;
-#pragma unroll
-    for (unsigned i = 0; i < 4; i++) {
-      if ((i & bit) != 0) continue;
-      const uint32_t got = shuffle_xor(high ? x.v[i] : x.v[i + bit], bit);
-      (high ? x.v[i] : x.v[i + bit]) = got;
-    }
-  }
+  transpose_quad(x.v);
   return x;
 }
 

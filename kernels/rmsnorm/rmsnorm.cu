@@ -73,23 +73,24 @@ __device__ __forceinline__ void rmsnorm_backward_input(const RowNorm& args) {
   const float r = args.r[blockIdx.x];
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const int64_t first = static_cast<int64_t>(threadIdx.x) * N;
+    // f(j, x, w, dy) for this thread's parts of the row.
+    const auto for_row = [&](auto f) {
+      for_columns<N>(static_cast<int64_t>(threadIdx.x) * N, D, [&](int64_t j) {
+        float v[N], w[N], d[N];
+        load<N>(v, x + j);
+        load<N>(d, dy + j);
+        load<N>(w, static_cast<const W*>(args.w) + j);
+        f(j, v, w, d);
+      });
+    };
     float dot = 0;
-    for_columns<N>(first, D, [&](int64_t j) {
-      float v[N], w[N], d[N];
-      load<N>(v, x + j);
-      load<N>(d, dy + j);
-      load<N>(w, static_cast<const W*>(args.w) + j);
+    for_row([&](int64_t, const auto& v, const auto& w, const auto& d) {
 #pragma unroll
       for (int i = 0; i < N; i++) dot += w[i] * d[i] * v[i];
     });
     const float along = block_sum(dot) / static_cast<float>(D) * r * r;
     // This pass finds the row in the cache.
-    for_columns<N>(first, D, [&](int64_t j) {
-      float v[N], w[N], d[N];
-      load<N>(v, x + j);
-      load<N>(d, dy + j);
-      load<N>(w, static_cast<const W*>(args.w) + j);
+    for_row([&](int64_t j, auto& v, const auto& w, const auto& d) {
 #pragma unroll
       for (int i = 0; i < N; i++) v[i] = r * (w[i] * d[i] - v[i] * along);
       if constexpr (Add) {

@@ -33,9 +33,8 @@ void fill(Lowering& lowering, const Operand& y, const void* from, float value) {
   launch(lowering, kernel_for("fill", {y.dtype}), args, y);
 }
 
-}  // namespace
-
-void lower_add(const Call& call, Lowering& lowering) {
+// y from two operands of its type.
+void from_two(const Call& call, Lowering& lowering, const char* family) {
   same_type(call);
   Pointwise args{};
   args.a = call.in[0].data;
@@ -43,8 +42,23 @@ void lower_add(const Call& call, Lowering& lowering) {
   args.y = call.out[0].data;
   args.n = call.out[0].size();
   args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
-  launch(lowering, kernel_for("add", {call.in[0].dtype}), args, call.out[0]);
+  launch(lowering, kernel_for(family, {call.in[0].dtype}), args, call.out[0]);
 }
+
+// The second operand into the first.
+void into_first(const Call& call, Lowering& lowering, const char* family) {
+  Pointwise args{};
+  args.a = call.in[1].data;
+  args.y = call.in[0].data;
+  args.n = call.in[0].size();
+  args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
+  require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
+  launch(lowering, kernel_for(family, {call.in[0].dtype, call.in[1].dtype}), args, call.in[0]);
+}
+
+}  // namespace
+
+void lower_add(const Call& call, Lowering& lowering) { from_two(call, lowering, "add"); }
 
 void lower_add_bias(const Call& call, Lowering& lowering) {
   Pointwise args{};
@@ -57,16 +71,7 @@ void lower_add_bias(const Call& call, Lowering& lowering) {
   launch(lowering, kernel_for("add_bias", {call.in[0].dtype, call.in[1].dtype}), args, call.out[0]);
 }
 
-void lower_swiglu(const Call& call, Lowering& lowering) {
-  same_type(call);
-  Pointwise args{};
-  args.a = call.in[0].data;
-  args.b = call.in[1].data;
-  args.y = call.out[0].data;
-  args.n = call.out[0].size();
-  args.wide = wide(args.n, 8, {&call.in[0], &call.in[1], &call.out[0]});
-  launch(lowering, kernel_for("swiglu", {call.in[0].dtype}), args, call.out[0]);
-}
+void lower_swiglu(const Call& call, Lowering& lowering) { from_two(call, lowering, "swiglu"); }
 
 void lower_swiglu_backward(const Call& call, Lowering& lowering) {
   same_type(call);
@@ -92,25 +97,9 @@ void lower_broadcast(const Call& call, Lowering& lowering) {
 
 void lower_clear(const Call& call, Lowering& lowering) { fill(lowering, call.in[0], nullptr, 0); }
 
-void lower_accumulate(const Call& call, Lowering& lowering) {
-  Pointwise args{};
-  args.a = call.in[1].data;
-  args.y = call.in[0].data;
-  args.n = call.in[0].size();
-  args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
-  require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
-  launch(lowering, kernel_for("accumulate", {call.in[0].dtype, call.in[1].dtype}), args, call.in[0]);
-}
+void lower_accumulate(const Call& call, Lowering& lowering) { into_first(call, lowering, "accumulate"); }
 
-void lower_copy(const Call& call, Lowering& lowering) {
-  Pointwise args{};
-  args.a = call.in[1].data;
-  args.y = call.in[0].data;
-  args.n = call.in[0].size();
-  args.wide = wide(args.n, 8, {&call.in[0], &call.in[1]});
-  require(is_float(call.in[0]) && is_float(call.in[1]), "it is computed in f32 and bf16 only");
-  launch(lowering, kernel_for("copy", {call.in[0].dtype, call.in[1].dtype}), args, call.in[0]);
-}
+void lower_copy(const Call& call, Lowering& lowering) { into_first(call, lowering, "copy"); }
 
 void lower_cache_write(const Call& call, Lowering& lowering) {
   const Operand& cache = call.in[0];
