@@ -22,6 +22,8 @@
   static const ::slayer::host::Registration registration_of_##name(                                      \
       #name, [](const void* args) { name(*static_cast<const Args*>(args)); }, sizeof(Args), threads);    \
   static void name([[maybe_unused]] const Args& args)
+// The same, with so few registers that as many blocks as given run at once on a multiprocessor.
+#define SLAYER_SHARING_KERNEL(name, Args, threads, blocks) SLAYER_KERNEL(name, Args, threads)
 
 namespace slayer::cuda {
 
@@ -141,6 +143,12 @@ inline Pack<float, 4> load_four(Shared<float> p) {
   const std::byte* const from = e.shared().read(e.access(), p.at(), 16);
   if (from != nullptr) std::memcpy(&pack, from, 16);
   return pack;
+}
+inline void store_four(Shared<float> p, const Pack<float, 4>& pack) {
+  if (p.at() % 16 != 0) host::executor().report("a vector access to shared memory that is not aligned");
+  auto& e = host::executor();
+  std::byte* const to = e.shared().write(e.access(), p.at(), 16);
+  if (to != nullptr) std::memcpy(to, &pack, 16);
 }
 
 inline void __syncthreads() { host::executor().block_barrier(); }

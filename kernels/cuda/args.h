@@ -179,7 +179,8 @@ struct CacheWrite {
 };
 
 // C [m, n] = op(A)·op(B), or with an addend D [m, n] of C's type C = D + op(A)·op(B); D may be C. Element (i, k) of op(A) is
-// a[i·a_row + k·a_step], (k, j) of op(B) is b[j·b_row + k·b_step]; one of the two strides of each is 1.
+// a[i·a_row + k·a_step], (k, j) of op(B) is b[j·b_row + k·b_step]; one of the two strides of each is 1. wide: C and D
+// lie at multiples of 16 bytes, and n is a multiple of 4.
 struct Gemm {
   const void* a;
   const void* b;
@@ -188,6 +189,7 @@ struct Gemm {
   int64_t b_row, b_step;
   const void* addend;  // or null
   int32_t m, n, k;
+  int32_t wide;
 };
 
 // y [m, n] = silu(g)∘u with g = x·gateᵀ, u = x·upᵀ; x [m, k], gate and up [n, k]; all bf16. g and u are stored too where there is room.

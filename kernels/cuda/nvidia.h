@@ -7,6 +7,9 @@
 // Defines a kernel: its name, the struct that it is given, and the most threads its blocks may have.
 #define SLAYER_KERNEL(name, Args, threads) \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args args)
+// The same, with so few registers that as many blocks as given run at once on a multiprocessor.
+#define SLAYER_SHARING_KERNEL(name, Args, threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Args args)
 
 namespace slayer::cuda {
 
@@ -80,6 +83,7 @@ __device__ __forceinline__ void keep_packed(Pack<T, N>& pack) {
 }
 // Four floats of shared memory, 16-byte aligned.
 __device__ __forceinline__ Pack<float, 4> load_four(Shared<float> p) { return load_pack<float, 4>(p); }
+__device__ __forceinline__ void store_four(Shared<float> p, const Pack<float, 4>& pack) { store_pack<float, 4>(p, pack); }
 
 // The value of lane `source` of the warp; all 32 lanes take part.
 template <class T>

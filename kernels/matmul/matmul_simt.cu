@@ -1,110 +1,82 @@
-// C [m, n] = op(A)·op(B), f32 multiply-adds on the ordinary cores: for f32 operands, for operands of two types, and for shapes that
-// the tensor cores' kernel (matmul_mma.cu) does not take. Types A, B, C are part of the name.
+// C [m, n] = op(A)·op(B), f32 multiply-adds on the ordinary cores: for f32 operands, for operands of two types, and for shapes that the
+// tensor cores' kernel (matmul_mma.cu) does not take. The name says which operand lies transposed, and the types of A, B and C.
 //
-// A block of 256 threads makes a tile of 128 × 128, a thread 8 × 8 of it (four quarters of 4 × 4, so that each reads 16 bytes at a
-// time). Tiles of 8 steps of k pass through two stages of shared memory: the next one is on its way in registers meanwhile.
-#include "../cuda/device.h"
+// A block of 256 threads makes a tile of 128 × 128, a thread 8 × 8 of it (four quads of 4 × 4, so that each reads 16 bytes at a time). 8 steps
+// of k pass through two stages of shared memory: the next ones are on their way in registers meanwhile. 128 registers to a thread let two
+// blocks share a multiprocessor: one multiplies while the other waits. Those named small, for products with few tiles: 128 threads make a
+// tile of 64 × 64, a thread 8 × 4. Both need rows, as they lie in memory, of multiples of 4 elements, and 16-byte alignment; those
+// named any are small ones that need neither.
+#include "simt_tiles.h"
 
 namespace slayer::cuda {
 
-constexpr int kSimtTile = 128;
-constexpr int kSimtSteps = 8;
-constexpr int kSimtPitch = kSimtTile + 4;  // keeps rows aligned to 16 bytes and off each other's banks
-constexpr int kSimtStage = kSimtSteps * kSimtPitch;
-constexpr int kSimtThreads = 256;
-constexpr int kSimtLoads = kSimtTile * kSimtSteps / kSimtThreads;
+using SimtLarge = SimtShape<2, 2, 4, 2>;
+using SimtSmall = SimtShape<2, 1, 2, 2>;
 
-// One operand's tile on its way: elements (i, k) with i = first + 0 … 127, k = step + 0 … 7, zeros beyond `rows` and `steps`.
-template <class T>
-struct SimtOperand {
-  const T* data;
-  int64_t row, step;  // strides; one of them is 1, and neighbouring threads go along it
-  int first, rows, steps;
-  float values[kSimtLoads];
-
-  __device__ __forceinline__ static void place(int load, bool along_k, int& i, int& k) {
-    const int index = static_cast<int>(threadIdx.x) + load * kSimtThreads;
-    i = along_k ? index / kSimtSteps : index % kSimtTile;
-    k = along_k ? index % kSimtSteps : index / kSimtTile;
+// The products of the stage at `at`, 0 or 1, and the way of the next into the other; with `left` 0 there is none, and the stage's last step
+// is left to do.
+template <class Shape, class A, class B>
+__device__ __forceinline__ bool multiply_stage(SimtThread<Shape>& thread, A& a, B& b, int at, int& left) {
+  const Shared<float> now = shared<float>(0) + at * kSimtStage<Shape>;
+  const Shared<float> next = shared<float>(0) + (1 - at) * kSimtStage<Shape>;
+  if (left > 0) {
+    a.fetch();
+    b.fetch();
   }
-  __device__ __forceinline__ void fetch(int from) {
 #pragma unroll
-    for (int load = 0; load < kSimtLoads; load++) {
-      int i, k;
-      place(load, step == 1, i, k);
-      const bool inside = first + i < rows && from + k < steps;
-      values[load] = inside ? to_float(data[(first + i) * row + (from + k) * step]) : 0.0f;
-    }
+  for (int k = 0; k < kSimtSteps - 1; k++) {
+    thread.read((k + 1) % 2, now, k + 1);
+    thread.multiply(k % 2);
   }
-  __device__ __forceinline__ void put(Shared<float> tile) {
-#pragma unroll
-    for (int load = 0; load < kSimtLoads; load++) {
-      int i, k;
-      place(load, step == 1, i, k);
-      tile[k * kSimtPitch + i] = values[load];
-    }
-  }
-};
+  if (left-- == 0) return false;
+  a.put(next);
+  b.put(next + kSimtTileA<Shape>);
+  __syncthreads();
+  thread.read(0, next, 0);
+  thread.multiply(1);
+  return true;
+}
 
-template <class A, class B, class C>
+template <class Shape, SimtLayout LayoutA, SimtLayout LayoutB, class A, class B, class C>
 __device__ __forceinline__ void matmul_simt(const Gemm& args) {
-  const int first_row = static_cast<int>(blockIdx.y) * kSimtTile;
-  const int first_column = static_cast<int>(blockIdx.x) * kSimtTile;
-  SimtOperand<A> a{static_cast<const A*>(args.a), args.a_row, args.a_step, first_row, args.m, args.k, {}};
-  SimtOperand<B> b{static_cast<const B*>(args.b), args.b_row, args.b_step, first_column, args.n, args.k, {}};
-  const int ty = static_cast<int>(threadIdx.x) / 16;
-  const int tx = static_cast<int>(threadIdx.x) % 16;
-  float sums[8][8] = {};
+  const TilePlace place = tile_place(args.m, args.n, Shape::kRows, Shape::kColumns, static_cast<int>(blockIdx.x));
+  SimtOperand<A, Shape::kRows, Shape::kThreads, LayoutA> a(args.a, args.a_row, args.a_step, place.row, args.m);
+  SimtOperand<B, Shape::kColumns, Shape::kThreads, LayoutB> b(args.b, args.b_row, args.b_step, place.column, args.n);
+  SimtThread<Shape> thread;
 
-  a.fetch(0);
-  b.fetch(0);
-  for (int from = 0, stage = 0; from < args.k; from += kSimtSteps, stage ^= 1) {
-    const Shared<float> tile_a = shared<float>(0) + 2 * stage * kSimtStage;
-    const Shared<float> tile_b = tile_a + kSimtStage;
-    a.put(tile_a);
-    b.put(tile_b);
-    __syncthreads();
-    if (from + kSimtSteps < args.k) {
-      a.fetch(from + kSimtSteps);
-      b.fetch(from + kSimtSteps);
-    }
-#pragma unroll
-    for (int k = 0; k < kSimtSteps; k++) {
-      const Pack<float, 4> low_a = load_four(tile_a + (k * kSimtPitch + 4 * ty));
-      const Pack<float, 4> high_a = load_four(tile_a + (k * kSimtPitch + 64 + 4 * ty));
-      const Pack<float, 4> low_b = load_four(tile_b + (k * kSimtPitch + 4 * tx));
-      const Pack<float, 4> high_b = load_four(tile_b + (k * kSimtPitch + 64 + 4 * tx));
-#pragma unroll
-      for (int i = 0; i < 8; i++) {
-        const float x = i < 4 ? low_a.v[i % 4] : high_a.v[i % 4];
-#pragma unroll
-        for (int j = 0; j < 8; j++) sums[i][j] += x * (j < 4 ? low_b.v[j % 4] : high_b.v[j % 4]);
-      }
-    }
+  const int first = (args.k - 1) % kSimtSteps + 1;
+  a.fetch_first(first);
+  b.fetch_first(first);
+  a.put(shared<float>(0));
+  b.put(shared<float>(0) + kSimtTileA<Shape>);
+  __syncthreads();
+  thread.read(0, shared<float>(0), 0);
+  int left = (args.k - first) / kSimtSteps;
+  while (multiply_stage(thread, a, b, 0, left) && multiply_stage(thread, a, b, 1, left)) {
   }
-
-  C* const c = static_cast<C*>(args.c);
-  const C* const addend = static_cast<const C*>(args.addend);
-#pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const int row = first_row + (i / 4) * 64 + 4 * ty + i % 4;
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-      const int column = first_column + (j / 4) * 64 + 4 * tx + j % 4;
-      if (row >= args.m || column >= args.n) continue;
-      const int64_t at = static_cast<int64_t>(row) * args.n + column;
-      c[at] = from_float<C>(addend != nullptr ? to_float(addend[at]) + sums[i][j] : sums[i][j]);
-    }
-  }
+  thread.multiply(1);
+  store_sums<C>(args, thread, place);
 }
 
 }  // namespace slayer::cuda
 
 using namespace slayer::cuda;
 
-SLAYER_KERNEL(matmul_simt_f32_f32_f32, Gemm, 256) { matmul_simt<float, float, float>(args); }
-SLAYER_KERNEL(matmul_simt_f32_bf16_f32, Gemm, 256) { matmul_simt<float, bf16, float>(args); }
-SLAYER_KERNEL(matmul_simt_bf16_f32_f32, Gemm, 256) { matmul_simt<bf16, float, float>(args); }
-SLAYER_KERNEL(matmul_simt_bf16_f32_bf16, Gemm, 256) { matmul_simt<bf16, float, bf16>(args); }
-SLAYER_KERNEL(matmul_simt_bf16_bf16_f32, Gemm, 256) { matmul_simt<bf16, bf16, float>(args); }
-SLAYER_KERNEL(matmul_simt_bf16_bf16_bf16, Gemm, 256) { matmul_simt<bf16, bf16, bf16>(args); }
+#define SLAYER_SIMT(name, threads, blocks, Shape, A, B, types, ...) \
+  SLAYER_SHARING_KERNEL(matmul_simt_##name##_##types, Gemm, threads, blocks) { matmul_simt<Shape, SimtLayout::A, SimtLayout::B, __VA_ARGS__>(args); }
+#define SLAYER_SIMT_LAYOUTS(types, ...)                                                        \
+  SLAYER_SIMT(nn, 256, 2, SimtLarge, kAlongK, kAlongRows, types, __VA_ARGS__)                  \
+  SLAYER_SIMT(nt, 256, 2, SimtLarge, kAlongK, kAlongK, types, __VA_ARGS__)                     \
+  SLAYER_SIMT(tn, 256, 2, SimtLarge, kAlongRows, kAlongRows, types, __VA_ARGS__)               \
+  SLAYER_SIMT(tt, 256, 2, SimtLarge, kAlongRows, kAlongK, types, __VA_ARGS__)                  \
+  SLAYER_SIMT(small_nn, 128, 4, SimtSmall, kAlongK, kAlongRows, types, __VA_ARGS__)            \
+  SLAYER_SIMT(small_nt, 128, 4, SimtSmall, kAlongK, kAlongK, types, __VA_ARGS__)               \
+  SLAYER_SIMT(small_tn, 128, 4, SimtSmall, kAlongRows, kAlongRows, types, __VA_ARGS__)         \
+  SLAYER_SIMT(small_tt, 128, 4, SimtSmall, kAlongRows, kAlongK, types, __VA_ARGS__)            \
+  SLAYER_SIMT(any, 128, 4, SimtSmall, kAny, kAny, types, __VA_ARGS__)
+SLAYER_SIMT_LAYOUTS(f32_f32_f32, float, float, float)
+SLAYER_SIMT_LAYOUTS(f32_bf16_f32, float, bf16, float)
+SLAYER_SIMT_LAYOUTS(bf16_f32_f32, bf16, float, float)
+SLAYER_SIMT_LAYOUTS(bf16_f32_bf16, bf16, float, bf16)
+SLAYER_SIMT(any, 128, 4, SimtSmall, kAny, kAny, bf16_bf16_f32, bf16, bf16, float)
+SLAYER_SIMT(any, 128, 4, SimtSmall, kAny, kAny, bf16_bf16_bf16, bf16, bf16, bf16)

@@ -1,8 +1,9 @@
-// What the matmul kernels for the tensor cores have in common: which tile a block makes, how operands get into shared memory, the products of
-// mma.sync, and how results leave the registers.
+// What the matmul kernels for the tensor cores have in common: how operands get into shared memory, the products of mma.sync, and how
+// results leave the registers.
 #pragma once
 
 #include "../cuda/tile.h"
+#include "tile_place.h"
 
 namespace slayer::cuda {
 
@@ -10,7 +11,6 @@ constexpr int kMmaRows = 128;
 constexpr int kMmaSteps = 64;
 constexpr int kMmaStages = 3;
 constexpr int kMmaThreads = 256;
-constexpr int kMmaBand = 8;
 
 // One operand of op(X) [rows, steps]: stored [rows, steps], or [steps, rows] if Transposed. A tile has Rows of its rows.
 template <int Rows, bool Transposed>
@@ -29,19 +29,6 @@ struct MmaOperand {
     }
   }
 };
-
-// Where a block's tile begins. Tiles are taken in bands of kMmaBand rows of tiles.
-struct TilePlace {
-  int row, column;
-};
-__device__ __forceinline__ TilePlace tile_place(int m, int n, int rows, int columns, int tile) {
-  const int tiles_m = (m + rows - 1) / rows;
-  const int tiles_n = (n + columns - 1) / columns;
-  const int band = tile / (kMmaBand * tiles_n) * kMmaBand;
-  const int height = tiles_m - band < kMmaBand ? tiles_m - band : kMmaBand;
-  const int in_band = tile - band * tiles_n;
-  return {(band + in_band % height) * rows, in_band / height * columns};
-}
 
 // The sums of a warp, rows warp_row + 0 … 63 and columns warp_column + 0 … Columns / 4 − 1 of the block's tile of 128 × Columns, over k
 // steps. A block is 8 warps in two rows of four. `a` and `b` copy their tiles of kMmaSteps steps into shared memory.

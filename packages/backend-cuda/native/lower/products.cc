@@ -16,7 +16,9 @@ constexpr size_t mma_bytes(int64_t columns) { return static_cast<size_t>(3 * (kT
 constexpr size_t kPairBytes = 4 * (kTile + kWideTile) * 64 * 2 + 1024;
 constexpr int64_t kPair = 256;
 constexpr uint32_t kPairThreads = 384;
-constexpr size_t kSimtBytes = 2 * 2 * 8 * (128 + 4) * 4;  // two stages of two f32 tiles, see matmul_simt.cu
+// Two stages of two f32 tiles, as many rows as columns, see matmul_simt.cu.
+constexpr size_t simt_bytes(int64_t tile) { return static_cast<size_t>(2 * 2 * 8 * (tile + 4) * 4); }
+constexpr int64_t kSmallTile = 64;
 constexpr int64_t kMost = (int64_t{1} << 31) - kPair;  // what a tile ends with is an int32 too
 // Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
 constexpr int64_t kPanelBytes = int64_t{128} << 20;
@@ -82,10 +84,10 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
   args.addend = addend;
   const bool on_tensor_cores = a.dtype == DType::bf16 && b.dtype == DType::bf16 && a.columns % 8 == 0 && b.columns % 8 == 0 &&
                                aligned(a.data) && aligned(b.data) && aligned(c) && aligned(addend);
+  const std::string layout = std::string(a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
   if (on_tensor_cores) {
     const Limits& limits = lowering.limits();
     const bool f32 = c_type == DType::f32;
-    const std::string layout = std::string(a.transposed ? "t" : "n") + (b.transposed ? "t" : "n");
     const std::string variant = lowering.choose({class_of(m, n, k, a.transposed, b.transposed, f32), m, n, k, a.transposed, b.transposed, f32,
                                                  variants_for(limits, m, n)});
     const auto blocks = [&](int64_t columns) { return Extent{static_cast<uint32_t>(tiles(m, kTile) * tiles(n, columns))}; };
@@ -107,14 +109,21 @@ void multiply(Lowering& lowering, const Matrix& a, const Matrix& b, void* c, DTy
     }
     return;
   }
+  require(c_type == DType::f32 || (c_type == DType::bf16 && a.dtype == DType::bf16), "f32 activations give f32 results only");
   args.a_row = a.transposed ? 1 : k;
   args.a_step = a.transposed ? m : 1;
   args.b_row = b.transposed ? k : 1;
   args.b_step = b.transposed ? 1 : n;
-  require(c_type == DType::f32 || (c_type == DType::bf16 && a.dtype == DType::bf16), "f32 activations give f32 results only");
-  require(tiles(m, kTile) <= 65535, "it has too many rows");
-  lowering.launch(kernel_for("matmul_simt", {a.dtype, b.dtype, c_type}),
-                  {static_cast<uint32_t>(tiles(n, kTile)), static_cast<uint32_t>(tiles(m, kTile))}, {256}, args, kSimtBytes);
+  args.wide = n % 4 == 0 && aligned(c) && aligned(addend);
+  const bool packed = (a.dtype == DType::f32 || b.dtype == DType::f32) && a.columns % 4 == 0 && b.columns % 4 == 0 && aligned(a.data) && aligned(b.data);
+  // Tiles of a quarter's size, where large ones would leave every other multiprocessor without.
+  const bool large = packed && tiles(m, kTile) * tiles(n, kTile) * 2 > lowering.limits().multiprocessors;
+  const int64_t tile = large ? kTile : kSmallTile;
+  const int64_t blocks = tiles(m, tile) * tiles(n, tile);
+  require(blocks < int64_t{1} << 31, "it has too many rows and columns");
+  const std::string family = "matmul_simt_" + (packed ? (large ? "" : "small_") + layout : "any");
+  lowering.launch(kernel_for(family.c_str(), {a.dtype, b.dtype, c_type}), {static_cast<uint32_t>(blocks)}, {large ? 256u : 128u}, args,
+                  simt_bytes(tile));
 }
 
 namespace {
