@@ -55,7 +55,9 @@ __device__ __forceinline__ void matmul_simt(const Gemm& args) {
   while (multiply_stage(thread, a, b, 0, left) && multiply_stage(thread, a, b, 1, left)) {
   }
   thread.multiply(1);
-  store_sums<C>(args, thread, place);
+  const bool whole = args.wide && place.row + Shape::kRows <= args.m && place.column + Shape::kColumns <= args.n;
+  if (whole) store_sums<C, true>(args, thread, place);
+  else store_sums<C, false>(args, thread, place);
 }
 
 }  // namespace slayer::cuda

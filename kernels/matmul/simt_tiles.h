@@ -93,11 +93,12 @@ template <class Shape>
 struct SimtThread {
   static constexpr int kA = 4 * Shape::kQuadsA, kB = 4 * Shape::kQuadsB;
   // Neighbouring lanes read the same of B, next but one the same of A: so 16 bytes to a lane take half as many passes.
-  int row = static_cast<int>(warp_index()) / Shape::kWarpColumns * Shape::kWarpHeight + static_cast<int>(lane_index() % 2 + lane_index() / 16 * 2) * 4;
-  int column = static_cast<int>(warp_index()) % Shape::kWarpColumns * Shape::kWarpWidth + static_cast<int>(lane_index() / 2 % 8) * 4;
+  int row = place(warp_index() / Shape::kWarpColumns * Shape::kWarpHeight, lane_index() % 2 + lane_index() / 16 * 2);
+  int column = place(warp_index() % Shape::kWarpColumns * Shape::kWarpWidth, lane_index() / 2 % 8);
   float sums[kA][kB] = {};
   float a[2][kA], b[2][kB];  // of two steps by turns: one is multiplied while the other is read
 
+  __device__ __forceinline__ static int place(unsigned warp, unsigned quad) { return static_cast<int>(warp + 4 * quad); }
   __device__ __forceinline__ void read(int to, Shared<float> tiles, int k) {
 #pragma unroll
     for (int quad = 0; quad < Shape::kQuadsA; quad++) {
@@ -122,51 +123,53 @@ struct SimtThread {
   }
 };
 
-// body(where in C, columns from there on, sums) for each row of a thread's quads that lies in C.
-template <class Shape, class F>
-__device__ __forceinline__ void for_quads(const Gemm& args, SimtThread<Shape>& thread, TilePlace place, F body) {
-#pragma unroll
-  for (int i = 0; i < thread.kA; i++) {
-    const int row = place.row + thread.row + i / 4 * 16 + i % 4;
-#pragma unroll
-    for (int quad = 0; quad < Shape::kQuadsB; quad++) {
-      const int column = place.column + thread.column + 32 * quad;
-      if (row < args.m && column < args.n) body(static_cast<int64_t>(row) * args.n + column, args.n - column, thread.sums[i] + 4 * quad);
-    }
-  }
-}
-
-// A thread's results to C. The addends are added to all of them before the first is stored, so that loads need not wait for one another.
-template <class C, class Shape>
+// A thread's results to C, Whole: all of its tile, 16 bytes of f32 at a time. Before the first of four rows is stored, all their addends
+// are asked for, so that one need not wait for another.
+template <class C, bool Whole, class Shape>
 __device__ __forceinline__ void store_sums(const Gemm& args, SimtThread<Shape>& thread, TilePlace place) {
-  C* const c = static_cast<C*>(args.c);
-  const C* const addend = static_cast<const C*>(args.addend);
-  if (addend != nullptr) {
-    for_quads(args, thread, place, [&](int64_t at, int columns, float* sums) {
-      float old[4];
-      if (args.wide) {
-        load<4>(old, addend + at);
+#pragma unroll
+  for (int first = 0; first < thread.kA; first += 4) {
+    // body(where in C, columns from there on, sums) for each row of the quads.
+    const auto for_rows = [&](auto body) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int row = place.row + thread.row + first * 4 + i;
+#pragma unroll
+        for (int quad = 0; quad < Shape::kQuadsB; quad++) {
+          const int column = place.column + thread.column + 32 * quad;
+          if (Whole || row < args.m) body(static_cast<int64_t>(row) * args.n + column, args.n - column, thread.sums[first + i] + 4 * quad);
+        }
+      }
+    };
+    if (args.addend != nullptr) {
+      for_rows([&](int64_t at, int columns, float* sums) {
+        const C* const addend = static_cast<const C*>(args.addend) + at;
+        float old[4] = {};
+        if constexpr (Whole) {
+          load<4>(old, addend);
+        } else {
+#pragma unroll
+          for (int e = 0; e < 4; e++) old[e] = e < columns ? to_float(addend[e]) : 0.0f;
+        }
+#pragma unroll
+        for (int e = 0; e < 4; e++) sums[e] = old[e] + sums[e];
+      });
+    }
+    for_rows([&](int64_t at, int columns, float* sums) {
+      C* const c = static_cast<C*>(args.c) + at;
+      if constexpr (Whole) {
+        Pack<C, 4> pack;
+#pragma unroll
+        for (int e = 0; e < 4; e++) pack.v[e] = from_float<C>(sums[e]);
+        store_pack<C, 4>(c, pack);
       } else {
 #pragma unroll
-        for (int e = 0; e < 4; e++) old[e] = e < columns ? to_float(addend[at + e]) : 0.0f;
+        for (int e = 0; e < 4; e++) {
+          if (e < columns) c[e] = from_float<C>(sums[e]);
+        }
       }
-#pragma unroll
-      for (int e = 0; e < 4; e++) sums[e] = old[e] + sums[e];
     });
   }
-  for_quads(args, thread, place, [&](int64_t at, int columns, float* sums) {
-    if (args.wide) {
-      Pack<C, 4> pack;
-#pragma unroll
-      for (int e = 0; e < 4; e++) pack.v[e] = from_float<C>(sums[e]);
-      store_pack<C, 4>(c + at, pack);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        if (e < columns) c[at + e] = from_float<C>(sums[e]);
-      }
-    }
-  });
 }
 
 }  // namespace slayer::cuda
