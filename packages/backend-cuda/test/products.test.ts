@@ -80,8 +80,9 @@ async function wrong(backend: Backend, { layout, m, n, k, types, addend, shifts 
   });
   put(2, expected);
   const { offset, dtype } = operands[2]!;
-  const got = decode(after.slice(offset, offset + m * n * byteSize(dtype)), dtype, m * n);
-  const rounded = decode(encode(expected, dtype), dtype, m * n);
+  const valuesOf = (from: Uint8Array) => decode(from.slice(offset, offset + m * n * byteSize(dtype)), dtype, m * n);
+  const got = valuesOf(after);
+  const rounded = valuesOf(image);
   const off = got.findIndex((value, at) => value !== rounded[at]);
   const beside = after.findIndex((byte, at) => byte !== image[at]);
   return [
