@@ -88,6 +88,13 @@ class CudaDevice final : public Device {
 
   std::string name() const override { return name_; }
   size_t total_bytes() const override { return total_; }
+  size_t free_bytes() override {
+    size_t free = 0;
+    size_t total = 0;
+    enter_thread();
+    check(driver().cuMemGetInfo(&free, &total), "the GPU's free memory");
+    return free;
+  }
   Limits limits() const override { return limits_; }
   std::string build() const override {
     return "driver " + std::to_string(driver().version()) + ", kernels " + modules_.digest();

@@ -30,6 +30,7 @@ class Device {
 
   virtual std::string name() const = 0;
   virtual size_t total_bytes() const = 0;
+  virtual size_t free_bytes() = 0;  // now
   virtual Limits limits() const = 0;
   // What times depend on beside the device: versions of driver and kernels, in a line.
   virtual std::string build() const = 0;

@@ -12,7 +12,8 @@ namespace slayer::cuda {
 
 Napi::Function Session::define(Napi::Env env) {
   return DefineClass(env, "Session",
-                     {InstanceMethod<&Session::describe>("describe"), InstanceMethod<&Session::supports>("supports"),
+                     {InstanceMethod<&Session::describe>("describe"), InstanceMethod<&Session::free_bytes>("freeBytes"),
+                      InstanceMethod<&Session::supports>("supports"),
                       InstanceMethod<&Session::products>("products"), InstanceMethod<&Session::prefer>("prefer"),
                       InstanceMethod<&Session::workspace_bytes>("workspaceBytes"),
                       InstanceMethod<&Session::prepare>("prepare"), InstanceMethod<&Session::chains>("chains"),
@@ -38,6 +39,14 @@ Napi::Value Session::describe(const Napi::CallbackInfo& info) {
   result.Set("build", device_->build());
   result.Set("multiprocessors", device_->limits().multiprocessors);
   return result;
+}
+
+Napi::Value Session::free_bytes(const Napi::CallbackInfo& info) {
+  try {
+    return Napi::Number::New(info.Env(), static_cast<double>(device_->free_bytes()));
+  } catch (const DeviceError& error) {
+    throw_coded(info.Env(), error);
+  }
 }
 
 Napi::Value Session::supports(const Napi::CallbackInfo& info) {

@@ -29,6 +29,8 @@ class Session : public Napi::ObjectWrap<Session> {
 
   // describe(): {name, totalBytes, build, multiprocessors}; build names the driver and the compiled kernels.
   Napi::Value describe(const Napi::CallbackInfo& info);
+  // freeBytes(): of the device's memory, now.
+  Napi::Value free_bytes(const Napi::CallbackInfo& info);
   // supports(step): "" or why there is no kernel for it.
   Napi::Value supports(const Napi::CallbackInfo& info);
   // products(steps): [{name, m, n, k, transposeA, transposeB, f32, variants}], those for which there is a choice.

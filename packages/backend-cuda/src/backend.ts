@@ -37,6 +37,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
   const { addon, kernels } = loadAddon();
   const session = attempt(() => new addon.Session(device, kernels));
   const { name: deviceName, totalBytes } = session.describe();
+  const freeBytes = attempt(() => session.freeBytes());
   const buffers = new Set<CudaBuffer>();
   const jobs = new Map<number, Promise<void>>();
   let held = 0;
@@ -86,7 +87,7 @@ export async function createCudaBackend(options: CudaOptions = {}): Promise<Back
       device: deviceName,
       dtypes: ["f32", "bf16", "i32"],
       activations: ["f32", "bf16"],
-      maxBufferBytes: totalBytes,
+      maxBufferBytes: freeBytes, // what others hold is not to be had
       fused: fusedOps,
     },
     supports(kernel) {

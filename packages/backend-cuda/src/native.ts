@@ -42,6 +42,8 @@ export interface NativeSession {
     readonly build: string;
     readonly multiprocessors: number;
   };
+  /** Of the device's memory, now. */
+  freeBytes(): number;
   /** "", or in words why there is no kernel. */
   supports(kernel: Kernel): string;
   /** The products among these steps that can be computed in several ways. */

@@ -165,6 +165,13 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     );
   });
 
+  it("what others hold of the device's memory is not promised", async () => {
+    const backend = await createOn("memory=268435456");
+    expect(backend.capabilities.maxBufferBytes).toBe(2 ** 28);
+    backend.allocate(2 ** 26);
+    expect((await create()).capabilities.maxBufferBytes).toBe(2 ** 28 - 2 ** 26);
+  });
+
   it("a plan that does not fit: its memory by component; nothing stays allocated, and a smaller one runs", async () => {
     const backend = await createOn("memory=67108864");
     const held = new Set<Buffer>();

@@ -1,5 +1,5 @@
 import { Tokenizer } from "@slayer/data";
-import type { Backend } from "@slayer/tensor";
+import { type Backend, OutOfMemoryError } from "@slayer/tensor";
 import { heldOutFiles } from "./data-files.js";
 import { RecipeError } from "./errors.js";
 import { checkExport } from "./export-result.js";
@@ -34,10 +34,14 @@ function warnOfLength(recipe: Recipe, { config }: Geometry, warn: TrainOptions["
   );
 }
 
+/** Rates, or undefined where there is no memory to measure them: time is not predicted then, but whether the run fits is. */
 const measureWith =
   (recipe: Recipe, model: Geometry, backend: Backend) =>
   (...args: [Setup["shape"], Setup["precision"]]) =>
-    probe(recipe, model, backend, ...args);
+    probe(recipe, model, backend, ...args).catch((error: unknown) => {
+      if (error instanceof OutOfMemoryError) return undefined;
+      throw error;
+    });
 
 /**
  * Whether a run can begin, as far as that is known without reading its data: the model, what is trained of it, the plan on this

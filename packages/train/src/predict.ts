@@ -52,7 +52,7 @@ export interface RunPlan {
   readonly prediction: Prediction;
 }
 
-/** A container may have less than the machine. CUDA's largest buffer is the device's memory. */
+/** A container may have less than the machine. CUDA's largest buffer is what was free of the device's memory. */
 function memoryFreeFor({ name, capabilities }: Backend): number {
   return name === "cuda" ? capabilities.maxBufferBytes : process.availableMemory();
 }
@@ -66,7 +66,7 @@ export async function planRun(
   recipe: Recipe,
   model: Geometry,
   backend: Backend,
-  measure?: (shape: StepShape, precision: Precision) => Promise<Probe>,
+  measure?: (shape: StepShape, precision: Precision) => Promise<Probe | undefined>,
   memory = memoryFreeFor(backend),
 ): Promise<RunPlan> {
   const { sequences, micro = sequences } = recipe.batch;

@@ -11,6 +11,7 @@ import {
   Program,
   Store,
   type Step,
+  type Tensor,
 } from "@slayer/tensor";
 import { cutDown } from "./cut-down.js";
 import type { Geometry } from "./model.js";
@@ -128,15 +129,9 @@ async function measureMatmul(backend: Backend, dtype: DType): Promise<number> {
   let best = 0;
   for (const n of [256, 512, 1024, 2048, 4096, 8192]) {
     const graph = new Graph();
-    const store = new Store(backend);
     const types = ["a", "b"].map((name) => ({ name, shape: [n, n], dtype }));
-    for (const type of types) store.add(type);
-    await fill(store, types);
     const [a, b] = types.map(({ name, shape }) => graph.state(name, shape, dtype));
-    const program = await Program.compile(graph, { c: matmul(a!, b!, { transposeB: true }) }, store);
-    const seconds = await bestOf(() => program.run());
-    program.free();
-    store.free();
+    const { seconds } = await timed(backend, types, graph, { c: matmul(a!, b!, { transposeB: true }) });
     best = Math.max(best, (2 * n ** 3) / seconds);
     if (8 * seconds > 0.05) break;
   }
@@ -146,16 +141,25 @@ async function measureMatmul(backend: Backend, dtype: DType): Promise<number> {
 async function measureBandwidth(backend: Backend): Promise<number> {
   const length = 2 ** 23; // 32 MiB: beyond most caches
   const graph = new Graph();
-  const store = new Store(backend);
   const types = ["from", "to"].map((name): NamedType => ({ name, shape: [length], dtype: "f32" }));
-  for (const type of types) store.add(type);
-  await fill(store, types); // untouched memory may be no memory yet
   accumulate(graph.state("to", [length]), graph.state("from", [length]));
-  const program = await Program.compile(graph, {}, store);
-  const seconds = await bestOf(() => program.run());
-  program.free();
-  store.free();
-  return planCost(program.plan).bytes / seconds;
+  const { plan, seconds } = await timed(backend, types, graph, {});
+  return planCost(plan).bytes / seconds;
+}
+
+/** Seconds of a program over state of these types, of which nothing stays. */
+async function timed(backend: Backend, types: readonly NamedType[], graph: Graph, outputs: Record<string, Tensor>) {
+  const store = new Store(backend);
+  try {
+    for (const type of types) store.add(type);
+    await fill(store, types); // untouched memory may be no memory yet
+    const program = await Program.compile(graph, outputs, store);
+    const seconds = await bestOf(() => program.run());
+    program.free();
+    return { plan: program.plan, seconds };
+  } finally {
+    store.free();
+  }
 }
 
 /** Numbers that are not all the same, so that nothing is faster than in earnest. */

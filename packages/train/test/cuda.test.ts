@@ -69,4 +69,21 @@ describe.skipIf(note !== "")(`on the backend cuda, its kernels on the host${note
       expect(got.measured.memory).toBe(got.predicted.memory.total);
     },
   );
+
+  it("with no memory to measure rates in: runs, and says nothing of time; with too little for the run, what that takes", async () => {
+    process.env.SLAYER_HOST_DRIVER = `memory=${2 ** 24}`;
+    try {
+      const small = await createCudaBackend();
+      const { predicted, measured } = await run("small", small, {});
+      expect(predicted.time).toBe(null);
+      expect(measured.memory).toBe(predicted.memory.total);
+      const large = run("large", small, { sequence_length: 256, batch: { sequences: 11 } });
+      await expect(large).rejects.toThrow(
+        /no memory for .*; the run takes \d+.\d MiB: weights .*lower batch.micro or sequence_length/,
+      );
+      await small.close();
+    } finally {
+      delete process.env.SLAYER_HOST_DRIVER;
+    }
+  });
 });
