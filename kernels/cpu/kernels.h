@@ -21,6 +21,7 @@
   X(fill)                       \
   X(lm_head_loss)               \
   X(lm_head_loss_backward)      \
+  X(lm_head_loss_with_gradient) \
   X(matmul)                     \
   X(rmsnorm)                    \
   X(rmsnorm_backward_input)     \

@@ -51,6 +51,17 @@ function backwardCase(sizes: Sizes, hidden: boolean, weight: boolean): KernelCas
   };
 }
 
+/** Operands dnll, h, W, targets. */
+function fusedCase(sizes: Sizes, hidden: boolean, weight: boolean): KernelCase {
+  const { inputs, name, ...rest } = backwardCase(sizes, hidden, weight);
+  return {
+    ...rest,
+    name: name.replace("backward", "with_gradient"),
+    op: "lm_head_loss_with_gradient",
+    inputs: inputs.slice(0, 4),
+  };
+}
+
 const shapes: readonly Sizes[] = [
   { rows: [1], V: 2, D: 1 },
   { rows: [2, 3], V: 7, D: 5 },
@@ -69,6 +80,9 @@ export const cases: readonly KernelCase[] = [
   ...shapes.map(forwardCase),
   ...shapes.map((s) => backwardCase(s, true, true)),
   ...shapes.slice(1, 4).flatMap((s) => [backwardCase(s, true, false), backwardCase(s, false, true)]),
+  ...shapes.map((s) => fusedCase(s, true, true)),
+  ...shapes.slice(1, 4).flatMap((s) => [fusedCase(s, true, false), fusedCase(s, false, true)]),
   ...large.map(forwardCase),
   ...large.flatMap((s) => [backwardCase(s, true, false), backwardCase(s, true, true)]),
+  ...large.flatMap((s) => [fusedCase(s, true, false), fusedCase(s, true, true)]),
 ];

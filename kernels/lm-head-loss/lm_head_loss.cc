@@ -11,26 +11,6 @@ namespace {
 
 constexpr int64_t kColumns = 768;
 
-struct Part {
-  float m, l;
-};
-
-Part reduce(const float* logits, int64_t n) {
-  const Vec nothing = splat(-__builtin_inff());
-  Vec top = nothing;
-  for (int64_t j = 0; j < n; j += kLanes) {
-    const Vec x = n - j >= kLanes ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff());
-    top = x > top ? x : top;
-  }
-  const float m = max_lane(top);
-  Vec total = Vec{};
-  for (int64_t j = 0; j < n; j += kLanes) {
-    const Vec x = n - j >= kLanes ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff());
-    total += exp(x - m);
-  }
-  return {m, sum(total)};
-}
-
 template <class W>
 void loss(const Call& call, Pool& pool, const W* w) {
   const float* h = call.in[0].f32();
@@ -52,21 +32,16 @@ void loss(const Call& call, Pool& pool, const W* w) {
     GemmScratch scratch(pool, thread);
     gemm(rows, columns, D, h + first * D, D, 1, w + begin * D, 1, D, logits, columns, false, scratch);
     for (int64_t i = 0; i < rows; i++) {
-      parts[(first + i) * chunks + chunk] = reduce(logits + i * columns, columns);
       const int64_t target = targets[first + i] - begin;
       if (target >= 0 && target < columns) nll[first + i] = logits[i * columns + target];
+      parts[(first + i) * chunks + chunk] = reduce<false>(logits + i * columns, columns);
     }
   };
   pool.run(panels * chunks, multiply);
 
   auto join = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
-      const Part* part = parts + i * chunks;
-      float m = part[0].m;
-      for (int64_t c = 1; c < chunks; c++) m = part[c].m > m ? part[c].m : m;
-      double l = 0;
-      for (int64_t c = 0; c < chunks; c++) l += static_cast<double>(part[c].l) * std::exp(static_cast<double>(part[c].m) - m);
-      const double sum = m + std::log(l);
+      const double sum = log_sum(parts + i * chunks, chunks);
       lse[i] = static_cast<float>(sum);
       nll[i] = targets[i] == kIgnoreTarget ? 0 : static_cast<float>(sum - nll[i]);
     }

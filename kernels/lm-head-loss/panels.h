@@ -21,6 +21,47 @@ inline void check_targets(const char* op, const int32_t* targets, int64_t n, int
   }
 }
 
+// Of some logits of a row: m = max, l = Σ exp(logit − m).
+struct Part {
+  float m, l;
+};
+
+// With Kept the logits become exp(logit − m).
+template <bool Kept>
+Part reduce(float* logits, int64_t n) {
+  Vec top = splat(-__builtin_inff());
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const Vec x = n - j >= kLanes ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff());
+    top = x > top ? x : top;
+  }
+  const float m = max_lane(top);
+  Vec total = Vec{};
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const bool whole = n - j >= kLanes;
+    const Vec e = exp((whole ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff())) - m);
+    if (Kept && whole) store(logits + j, e);
+    else if (Kept) store_part(logits + j, e, n - j);
+    total += e;
+  }
+  return {m, sum(total)};
+}
+
+// The row's log-sum-exp, of its parts in their order.
+inline double log_sum(const Part* parts, int64_t count) {
+  float m = parts[0].m;
+  for (int64_t c = 1; c < count; c++) m = parts[c].m > m ? parts[c].m : m;
+  double l = 0;
+  for (int64_t c = 0; c < count; c++) l += static_cast<double>(parts[c].l) * std::exp(static_cast<double>(parts[c].m) - m);
+  return m + std::log(l);
+}
+
+inline void scale(float* x, int64_t n, float by) {
+  for (int64_t j = 0; j < n; j += kLanes) {
+    if (n - j >= kLanes) store(x + j, load(x + j) * by);
+    else store_part(x + j, load_part(x + j, n - j) * by, n - j);
+  }
+}
+
 SLAYER_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Number of pieces of this size, the last perhaps smaller.

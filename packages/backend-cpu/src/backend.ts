@@ -62,7 +62,7 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
       dtypes: ["f32", "bf16", "i32"],
       activations: ["f32"],
       maxBufferBytes: totalmem(),
-      fused: ["rmsnorm_backward_input_add"],
+      fused: ["lm_head_loss_with_gradient", "rmsnorm_backward_input_add"],
     },
     supports: (kernel) => supports(kernel, isa),
     compile: async () => {},

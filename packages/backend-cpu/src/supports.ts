@@ -8,6 +8,7 @@ const inBf16: Partial<Record<OpName, readonly number[]>> = {
   embedding: [0],
   lm_head_loss: [1],
   lm_head_loss_backward: [2],
+  lm_head_loss_with_gradient: [2],
   matmul: [1],
   rmsnorm: [1],
   rmsnorm_backward_input: [2],

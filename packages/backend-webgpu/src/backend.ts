@@ -61,6 +61,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
       dtypes: ["f32", "bf16", "i32"],
       activations: ["f32", "bf16"],
       maxBufferBytes: device.limits.maxBufferSize,
+      fused: ["lm_head_loss_with_gradient"],
     },
     supports(kernel) {
       try {

@@ -1,4 +1,5 @@
 import type { Kernel } from "./backend.js";
+import { fuseLmHead } from "./fuse-lm-head.js";
 import type { Node, Tensor } from "./graph.js";
 import type { OpName } from "./ops/index.js";
 import { Order } from "./order.js";
@@ -25,11 +26,13 @@ export function hoistAccumulations(nodes: readonly Node[]): Node[] {
 
 /**
  * Puts products together with what alone reads them, where the backend can: SwiGLU, a sum (the residual connection), an accumulation (a
- * weight's gradient); and a norm's gradient with the sum that alone reads it (the residual connection again). What is between is then
- * neither stored nor rounded, but for the products of a SwiGLU that others read. `kept` are outputs of the plan.
+ * weight's gradient); a norm's gradient with the sum that alone reads it (the residual connection again); and the LM head's loss with its
+ * gradient. What is between is then neither stored nor rounded, but for the products of a SwiGLU that others read. `kept` are outputs of the
+ * plan.
  */
 export function fuse(nodes: readonly Node[], kept: ReadonlySet<Tensor>, can: CanFuse): Node[] {
-  return [fuseSwiglu, fuseSums].reduce((before, pass) => pass(new Replacements(before, kept, can)), [...nodes]);
+  const whole = fuseLmHead(nodes, kept, can);
+  return [fuseSwiglu, fuseSums].reduce((before, pass) => pass(new Replacements(before, kept, can)), whole);
 }
 
 function fuseSwiglu(work: Replacements): Node[] {

@@ -103,6 +103,13 @@ describe("the LM head", () => {
     expect(cost.matmulFlops).toBe(n * 2 * N * V * D);
     expect(cost.flops).toBe((n + 1) * 2 * N * V * D + 3 * N * V);
   });
+
+  it("with its gradient: the model FLOPs of both, and no work beside them", () => {
+    const cost = costOf("lm_head_loss_with_gradient", { hidden: true, weight: true }, perToken, h, w, targets);
+    expect(cost.matmulFlops).toBe(3 * 2 * N * V * D);
+    expect(cost.flops).toBe(3 * 2 * N * V * D + 6 * N * V);
+    expect(cost.bytes).toBe(4 * (N + N * D + V * D + N + N + N * D + V * D));
+  });
 });
 
 describe("elementwise ops move each operand once and count nothing for the model", () => {

@@ -101,7 +101,8 @@ const NOT_DIFFERENTIABLE = [
   ...["accumulate", "adamw", "cache_write", "clear", "clip_factor", "copy", "sum_of_squares"], // the optimizer's and the cache's
   "fill", // a constant
   "dequantize", // of weights that are frozen
-  ...["matmul_accumulate", "matmul_add", "matmul_swiglu", "rmsnorm_backward_input_add"], // put together after differentiation
+  // put together after differentiation
+  ...["lm_head_loss_with_gradient", "matmul_accumulate", "matmul_add", "matmul_swiglu", "rmsnorm_backward_input_add"],
   ...["attention_backward", "embedding_backward", "lm_head_loss_backward", "rmsnorm_backward_input"],
   ...["rmsnorm_backward_weight", "sum_rows", "swiglu_backward"], // first derivatives only
 ];

@@ -179,6 +179,22 @@ const wrong: Record<OpName, Wrong[]> = {
         "got f32[5], f32[2,3,4], f32[9,4], i32[2,3], f32[6]",
     },
   ],
+  lm_head_loss_with_gradient: [
+    {
+      operands: ["f32 5", "f32 2,3,4", "f32 9,4", "i32 2,3"],
+      attrs: { hidden: true, weight: true },
+      message:
+        "wanted dnll [N], h [..., D], W [V, D], targets i32 [...], and hidden or weight, " +
+        "got f32[5], f32[2,3,4], f32[9,4], i32[2,3]",
+    },
+    {
+      operands: ["f32 6", "f32 2,3,4", "f32 9,4", "i32 2,3"],
+      attrs: { hidden: false, weight: false },
+      message:
+        "wanted dnll [N], h [..., D], W [V, D], targets i32 [...], and hidden or weight, " +
+        "got f32[6], f32[2,3,4], f32[9,4], i32[2,3]",
+    },
+  ],
   matmul: [
     {
       operands: ["f32 2,3", "f32 4,5"],

@@ -1,4 +1,4 @@
-// Matrix products, and the LM head's loss that is made of them.
+// Matrix products.
 #include <cmath>
 
 #include "../blas.h"
@@ -20,8 +20,6 @@ constexpr uint32_t kPairThreads = 384;
 constexpr size_t simt_bytes(int64_t tile) { return static_cast<size_t>(2 * 2 * 8 * (tile + 4) * 4); }
 constexpr int64_t kSmallTile = 64;
 constexpr int64_t kMost = (int64_t{1} << 31) - kPair;  // what a tile ends with is an int32 too
-// Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
-constexpr int64_t kPanelBytes = int64_t{128} << 20;
 
 // The wide tile takes less shared memory traffic per product, where there are enough of them for all multiprocessors.
 bool takes_wide(const Limits& limits, int64_t m, int64_t n) {
@@ -174,75 +172,6 @@ void lower_matmul_swiglu(const Call& call, Lowering& lowering) {
   const int64_t columns = takes_wide(limits, args.m, 2 * args.n) ? kWideTile : kTile;
   lowering.launch(columns == kWideTile ? "matmul_swiglu_wide_bf16" : "matmul_swiglu_bf16",
                   {static_cast<uint32_t>(tiles(args.m, kTile) * tiles(args.n, columns / 2))}, {256}, args, mma_bytes(columns));
-}
-
-namespace {
-
-// The LM head's rows, a panel at a time: body(first row, rows, logits of the panel).
-template <class F>
-void for_panels(Lowering& lowering, const Operand& h, const Operand& w, F body) {
-  const int64_t N = h.rows();
-  const int64_t V = w.rows();
-  const int64_t D = h.columns();
-  const int64_t fitting = kPanelBytes / (V * 4) / kTile * kTile;
-  const int64_t panel = std::min(N, std::max(fitting, kTile));
-  float* const logits = lowering.workspace<float>(panel * V);
-  for (int64_t first = 0; first < N; first += panel) {
-    const int64_t rows = std::min(panel, N - first);
-    const Matrix left{h.as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(h.dtype)), h.dtype, rows, D, false};
-    multiply(lowering, left, {w.data, w.dtype, V, D, true}, logits, DType::f32);
-    body(first, rows, logits, left);
-  }
-}
-
-}  // namespace
-
-void lower_lm_head_loss(const Call& call, Lowering& lowering) {
-  const auto& [h, w, targets] = std::tie(call.in[0], call.in[1], call.in[2]);
-  require(call.out[0].dtype == DType::f32, "the loss is f32 only");
-  for_panels(lowering, h, w, [&](int64_t first, int64_t rows, const float* logits, const Matrix&) {
-    Logits args{};
-    args.logits = logits;
-    args.targets = targets.as<int32_t>() + first;
-    args.nll = call.out[0].as<float>() + first;
-    args.lse = call.out[1].as<float>() + first;
-    args.V = static_cast<int32_t>(w.rows());
-    args.first = static_cast<int32_t>(first);
-    args.wide = w.rows() % 8 == 0;
-    args.step = lowering.step();
-    args.fault = lowering.fault();
-    lowering.launch("lm_head_loss_rows_f32", {static_cast<uint32_t>(rows)}, {512}, args, 256);
-  });
-}
-
-void lower_lm_head_loss_backward(const Call& call, Lowering& lowering) {
-  const auto& [dnll, h, w, targets] = std::tie(call.in[0], call.in[1], call.in[2], call.in[3]);
-  require(dnll.dtype == DType::f32 && call.in[4].dtype == DType::f32, "the loss and its gradient are f32 only");
-  const int64_t V = w.rows();
-  const int64_t D = h.columns();
-  const bool hidden = call.attr("hidden") != 0;
-  const Operand* const dh = hidden ? &call.out[0] : nullptr;
-  const Operand* const dw = call.attr("weight") != 0 ? &call.out[hidden ? 1 : 0] : nullptr;
-  require(dw == nullptr || dw->dtype == DType::f32, "a weight's gradient is f32 only");
-  std::byte* gradient = nullptr;
-  for_panels(lowering, h, w, [&](int64_t first, int64_t rows, const float* logits, const Matrix& panel) {
-    if (first == 0) gradient = lowering.workspace<std::byte>(rows * V * static_cast<int64_t>(bytes_of(h.dtype)));
-    Logits args{};
-    args.logits = logits;
-    args.targets = targets.as<int32_t>() + first;
-    args.lse = call.in[4].as<float>() + first;
-    args.dnll = dnll.as<float>() + first;
-    args.g = gradient;
-    args.V = static_cast<int32_t>(V);
-    args.wide = V % 8 == 0;
-    lowering.launch(kernel_for("lm_head_loss_gradient", {h.dtype}), {static_cast<uint32_t>(rows)}, {1024}, args);
-    const auto g = [&](bool transposed) { return Matrix{gradient, h.dtype, rows, V, transposed}; };
-    if (dh != nullptr) {
-      std::byte* const at = dh->as<std::byte>() + first * D * static_cast<int64_t>(bytes_of(dh->dtype));
-      multiply(lowering, g(false), {w.data, w.dtype, V, D, false}, at, dh->dtype);
-    }
-    if (dw != nullptr) multiply(lowering, g(true), panel, dw->data, DType::f32, first > 0 ? dw->data : nullptr);
-  });
 }
 
 }  // namespace slayer::cuda

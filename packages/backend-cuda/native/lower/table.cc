@@ -21,6 +21,7 @@ namespace slayer::cuda {
   X(fill)                       \
   X(lm_head_loss)               \
   X(lm_head_loss_backward)      \
+  X(lm_head_loss_with_gradient) \
   X(matmul)                     \
   X(matmul_accumulate)          \
   X(matmul_add)                 \

@@ -13,7 +13,7 @@ import {
   lowerSwiglu,
   lowerSwigluBackward,
 } from "./elementwise.js";
-import { lowerLmHeadLoss, lowerLmHeadLossBackward } from "./lm-head.js";
+import { lowerLmHeadLoss, lowerLmHeadLossBackward, lowerLmHeadLossWithGradient } from "./lm-head.js";
 import { lowerMatmul } from "./matmul.js";
 import {
   lowerClipFactor,
@@ -44,6 +44,7 @@ const lowerings: Readonly<Partial<Record<OpName, (lowering: Lowering) => void>>>
   fill: lowerFill,
   lm_head_loss: lowerLmHeadLoss,
   lm_head_loss_backward: lowerLmHeadLossBackward,
+  lm_head_loss_with_gradient: lowerLmHeadLossWithGradient,
   matmul: lowerMatmul,
   rmsnorm: lowerRmsnorm,
   rmsnorm_backward_input: lowerRmsnormBackwardInput,

@@ -5,6 +5,7 @@ import { addBiasOp, sumRowsOp } from "./bias.js";
 import { dequantizeOp } from "./dequantize.js";
 import { embeddingBackwardOp, embeddingOp } from "./embedding.js";
 import { lmHeadLossBackwardOp, lmHeadLossOp } from "./lm-head-loss.js";
+import { lmHeadLossWithGradientOp } from "./lm-head-loss-with-gradient.js";
 import { matmulAccumulateOp, matmulAddOp, matmulSwigluOp } from "./matmul-fused.js";
 import { matmulOp } from "./matmul.js";
 import { adamwOp, clipFactorOp, sumOfSquaresOp } from "./optimizer.js";
@@ -33,6 +34,7 @@ export const ops = {
   fill: fillOp,
   lm_head_loss: lmHeadLossOp,
   lm_head_loss_backward: lmHeadLossBackwardOp,
+  lm_head_loss_with_gradient: lmHeadLossWithGradientOp,
   matmul: matmulOp,
   matmul_accumulate: matmulAccumulateOp,
   matmul_add: matmulAddOp,
@@ -51,8 +53,9 @@ export const ops = {
 
 export type OpName = keyof typeof ops;
 
-/** What a backend need not have: see matmul-fused.ts. */
+/** What a backend need not have: makePlan puts these together of others (fuse.ts). */
 export const fusedOps: readonly OpName[] = [
+  "lm_head_loss_with_gradient",
   "matmul_accumulate",
   "matmul_add",
   "matmul_swiglu",

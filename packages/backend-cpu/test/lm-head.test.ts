@@ -1,0 +1,43 @@
+import { createCpuBackend } from "@slayer/backend-cpu";
+import { type Backend, createReferenceBackend, Graph, Program, Store } from "@slayer/tensor";
+import { describe, expect, it } from "vitest";
+import { isas, missing, note } from "./support/addon.js";
+
+const [N, V, D] = [260, 33_000, 2]; // three slabs of rows, many tiles of the vocabulary
+
+async function lossAndGradients(backend: Backend): Promise<Float64Array[]> {
+  const graph = new Graph();
+  const values = (count: number, seed: number) =>
+    Float32Array.from({ length: count }, (_, i) => Math.sin(i * 1.7 + seed) * 2);
+  const [dnll, h, w] = [
+    graph.input("dnll", [N], "f32"),
+    graph.input("h", [N, D], "f32"),
+    graph.input("w", [V, D], "f32"),
+  ];
+  const operands = [dnll, h, w, graph.input("targets", [N], "i32")];
+  const attrs = { hidden: true, weight: true };
+  const [nll, dh, dw] = graph.apply("lm_head_loss_with_gradient", operands, attrs);
+  const program = await Program.compile(graph, { nll: nll!, dh: dh!, dw: dw! }, new Store(backend));
+  const targets = Int32Array.from({ length: N }, (_, i) => (i % 5 === 4 ? -100 : (i * 7919) % V));
+  await program.run({ dnll: values(N, 1), h: values(N * D, 2), w: values(V * D, 3), targets });
+  return Promise.all(["nll", "dh", "dw"].map(async (name) => Float64Array.from(await program.read(name))));
+}
+
+describe.skipIf(missing !== undefined)(
+  `the LM head's loss with its gradient, a slab of rows after the other${note}`,
+  () => {
+    it("nll, dh and dW within 2e-5 of the f64 reference, relative to the largest: f32 sums over the vocabulary", async () => {
+      const expected = await lossAndGradients(createReferenceBackend());
+      for (const isa of isas) {
+        const backend = await createCpuBackend({ isa, threads: 2 });
+        const got = await lossAndGradients(backend);
+        await backend.close();
+        expected.forEach((wanted, i) => {
+          const largest = wanted.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+          const off = wanted.reduce((m, x, j) => Math.max(m, Math.abs(x - got[i]![j]!)), 0);
+          expect(off / largest).toBeLessThanOrEqual(2e-5);
+        });
+      }
+    });
+  },
+);
