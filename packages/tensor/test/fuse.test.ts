@@ -166,7 +166,8 @@ describe("fusion", () => {
         await store.write(name, values);
       }
       const program = await Program.compile(graph, { y }, store);
-      for (const op of fusedOps) expect(program.plan.steps.some((step) => step.op === op)).toBe(fused !== undefined);
+      const here = fusedOps.filter((op) => op !== "lm_head_loss_with_gradient"); // fuse-lm-head.test.ts has that
+      for (const op of here) expect(program.plan.steps.some((step) => step.op === op)).toBe(fused !== undefined);
       await program.run();
       await program.run(); // gradients add up
       const gradients = await Promise.all(Object.keys(shapes).map((name) => store.read(`d.${name}`)));
