@@ -227,9 +227,9 @@ class CudaDevice final : public Device {
                                    launch.block.x, launch.block.y, launch.block.z, static_cast<unsigned>(launch.shared_bytes), stream,
                                    arguments, nullptr);
   }
-  void check_launch(CUresult result, const Launch& launch) {
+  void check_launch(CUresult result, const Launch& launch, Health::Culprit culprit) {
     if (result == kSuccess) return;
-    health_.fail(result, "step " + std::to_string(launch.step) + ", kernel " + launch.kernel, stream_, Health::Culprit::known);
+    health_.fail(result, "step " + std::to_string(launch.step) + ", kernel " + launch.kernel, stream_, culprit);
   }
 
   CUgraphExec capture_graph(const GraphPlan& plan, size_t from, size_t to, CUstream stream) {
@@ -247,7 +247,7 @@ class CudaDevice final : public Device {
     const CUresult ended = driver().cuStreamEndCapture(stream, &graph);
     if (graph != nullptr && (refused || launched != kSuccess || ended != kSuccess)) driver().cuGraphDestroy(graph);
     if (refused) std::rethrow_exception(refused);
-    if (launched != kSuccess) check_launch(launched, plan.launches[i]);
+    check_launch(launched, plan.launches[std::min(i, to - 1)], Health::Culprit::unknown);  // a launch that is captured does not run
     check(ended, "capturing a graph");
     CUgraphExec executable = nullptr;
     const CUresult result = driver().cuGraphInstantiate(&executable, graph, 0);
@@ -278,8 +278,8 @@ class CudaDevice final : public Device {
     for (const Launch& each : plan.launches) {
       if (cancelled) return Outcome::cancelled;
       const Range range([&] { return "step " + std::to_string(each.step) + ", " + each.kernel; });
-      check_launch(launch(each, stream_), each);
-      check_launch(driver().cuStreamSynchronize(stream_), each);
+      check_launch(launch(each, stream_), each, Health::Culprit::known);
+      check_launch(driver().cuStreamSynchronize(stream_), each, Health::Culprit::known);
     }
     return Outcome::done;
   }

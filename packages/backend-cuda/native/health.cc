@@ -14,16 +14,24 @@ Health& Health::of(CUdevice device) {
 
 void Health::require_sound() {
   const std::lock_guard lock(mutex_);
+  require_sound_locked();
+}
+
+void Health::require_sound_locked() const {
   if (!cause_.empty()) throw DeviceError("lost", "the GPU can no longer be used by this process, since " + cause_);
 }
 
 void Health::fail(CUresult result, const std::string& what, CUstream stream, Culprit culprit) {
   if (culprit == Culprit::unknown) require_sound();
-  const std::string message = what + ": " + driver().describe(result);
+  std::string message = what + ": " + driver().describe(result);
   if (stream == nullptr || driver().cuStreamSynchronize(stream) == kSuccess) {
     throw DeviceError(result == kOutOfMemory ? "out-of-memory" : "device", message);
   }
   const std::lock_guard lock(mutex_);
+  if (culprit == Culprit::unknown) {
+    require_sound_locked();  // since then whoever ran the kernel may have said so
+    message += " (of a run under way, whose error names the kernel)";
+  }
   cause_ = message;
   throw DeviceError("lost", message + "; the GPU can no longer be used by this process");
 }

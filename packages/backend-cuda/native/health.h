@@ -18,7 +18,7 @@ class Health {
   // Throws a DeviceError "lost" that tells the cause, once the device cannot be used any more.
   void require_sound();
   // Throws a DeviceError: "out-of-memory"; "lost" if `stream` cannot be used any more either; "device" if it can. Whoever asks the driver
-  // for anything may be told of a kernel that failed; what is kept as the cause is best said by whoever ran that.
+  // for anything may be told of a kernel that failed; which one is said, and kept as the cause, by whoever ran it and waits for it.
   enum class Culprit { unknown, known };
   [[noreturn]] void fail(CUresult result, const std::string& what, CUstream stream, Culprit culprit = Culprit::unknown);
   void check(CUresult result, const char* what, CUstream stream) {
@@ -26,6 +26,8 @@ class Health {
   }
 
  private:
+  void require_sound_locked() const;
+
   std::mutex mutex_;
   std::string cause_;  // empty: sound
 };

@@ -119,6 +119,7 @@ describe.skipIf(missing !== undefined)(`a kernel that fails${note}`, () => {
     "is named (%s), and so it is by all that is asked of the GPU later; the process works on",
     (cause, steps, changed) => {
       const {
+        "allocate meanwhile": meanwhile,
         run,
         "run again": again,
         read,
@@ -132,6 +133,10 @@ describe.skipIf(missing !== undefined)(`a kernel that fails${note}`, () => {
         /^DeviceLostError: cuda: .*CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered; the GPU can no/,
       );
       expect(run).toContain(cause);
+      // Whoever meets the failure first: the run's own error names the kernel, and is what is kept.
+      expect(meanwhile).toMatch(
+        /^DeviceLostError: cuda: (the GPU can no longer be used by this process, since .*kernel|(allocating|clearing) memory: .* \(of a run under way, whose error names the kernel\); the GPU can no)/,
+      );
       for (const later of [again, read, write, allocate, prepare, another]) {
         expect(later).toMatch(
           /^DeviceLostError: cuda: the GPU can no longer be used by this process, since .*go on from there/,

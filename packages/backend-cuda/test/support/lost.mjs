@@ -25,7 +25,11 @@ const attempt = async (name, action) => {
 
 const { store, program } = await compile(backend, Number(process.argv[2]));
 const buffer = backend.allocate(16);
-await attempt("run", () => program.run());
+const run = program.run();
+await attempt("allocate meanwhile", () => {
+  for (let i = 0; i < 1e6; i++) backend.free(backend.allocate(16));
+});
+await attempt("run", () => run);
 await attempt("run again", () => program.run());
 await attempt("read", () => store.read("count"));
 await attempt("write", () => store.write("count", Float32Array.of(1)));
