@@ -151,6 +151,13 @@ export function shapesOf({ B, T, D, F, H, E, V }: Sizes): Shape[] {
       limit: V,
     },
     {
+      name: `lm_head_loss_with_gradient ${N / 2} V${V} D${D}, dh`,
+      op: "lm_head_loss_with_gradient",
+      attrs: { hidden: true, weight: false },
+      inputs: [perToken, ...loss],
+      limit: V,
+    },
+    {
       name: `adamw ${flat.shape[0]}`,
       op: "adamw",
       attrs: adam,

@@ -32,6 +32,7 @@ export function targetOf({ op, attrs, inputs }: Shape): Target | undefined {
     case "attention_backward":
       return E === 128 ? product(0.53, 5 / 4) : undefined;
     case "lm_head_loss":
+    case "lm_head_loss_with_gradient":
       return product(0.7);
     case "lm_head_loss_backward":
       return product(0.7, 1 + 1 / (Number(attrs.hidden) + Number(attrs.weight)));
@@ -40,6 +41,7 @@ export function targetOf({ op, attrs, inputs }: Shape): Target | undefined {
     case "swiglu_backward":
       return memory(0.82);
     case "rmsnorm_backward_input":
+    case "rmsnorm_backward_input_add":
     case "rmsnorm_backward_weight":
       return memory(0.7);
     case "swiglu":
