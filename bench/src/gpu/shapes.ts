@@ -34,15 +34,21 @@ const tensor = (dtype: TensorType["dtype"], ...shape: number[]): TensorType => (
 /** The kernels of a training step at these sizes, in bf16 but for the optimizer. */
 export function shapesOf({ B, T, D, F, H, E, V }: Sizes): Shape[] {
   const N = B * T;
-  const matmul = (layout: "NT" | "NN" | "TN", m: number, n: number, k: number): Shape => {
+  const matmul = (
+    layout: "NT" | "NN" | "TN",
+    m: number,
+    n: number,
+    k: number,
+    dtype: "bf16" | "f32" = "bf16",
+  ): Shape => {
     const [transposeA, transposeB] = [layout[0] === "T", layout[1] === "T"];
     return {
-      name: `matmul ${layout} ${m}×${n}×${k}`,
+      name: `matmul ${layout} ${m}×${n}×${k}${dtype === "f32" ? ", f32" : ""}`,
       op: "matmul",
       attrs: { transposeA, transposeB, f32: transposeA },
       inputs: [
-        transposeA ? tensor("bf16", k, m) : tensor("bf16", m, k),
-        transposeB ? tensor("bf16", n, k) : tensor("bf16", k, n),
+        transposeA ? tensor(dtype, k, m) : tensor(dtype, m, k),
+        transposeB ? tensor(dtype, n, k) : tensor(dtype, k, n),
       ],
     };
   };
@@ -72,12 +78,9 @@ export function shapesOf({ B, T, D, F, H, E, V }: Sizes): Shape[] {
     matmul("NT", N, V, D),
     matmul("NN", N, D, F),
     matmul("TN", F, D, N),
-    {
-      name: `matmul NT ${N / 4}×${D}×${D}, f32`,
-      op: "matmul",
-      attrs: { transposeA: false, transposeB: true },
-      inputs: [tensor("f32", N / 4, D), tensor("f32", D, D)],
-    },
+    matmul("NT", N / 4, D, D, "f32"),
+    matmul("NN", N / 4, D, D, "f32"),
+    matmul("TN", D, D, N / 4, "f32"),
     {
       name: `matmul_swiglu ${N}×${F}×${D}`,
       op: "matmul_swiglu",
