@@ -30,7 +30,7 @@ void Health::fail(CUresult result, const std::string& what, CUstream stream, Cul
   const std::lock_guard lock(mutex_);
   if (culprit == Culprit::unknown) {
     require_sound_locked();  // since then whoever ran the kernel may have said so
-    message += " (of a run under way, whose error names the kernel)";
+    message += " (if it is of a run under way, the run names the kernel)";
   }
   cause_ = message;
   throw DeviceError("lost", message + "; the GPU can no longer be used by this process");

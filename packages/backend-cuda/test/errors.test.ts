@@ -135,7 +135,7 @@ describe.skipIf(missing !== undefined)(`a kernel that fails${note}`, () => {
       expect(run).toContain(cause);
       // Whoever meets the failure first: the run's own error names the kernel, and is what is kept.
       expect(meanwhile).toMatch(
-        /^DeviceLostError: cuda: (the GPU can no longer be used by this process, since .*kernel|(allocating|clearing) memory: .* \(of a run under way, whose error names the kernel\); the GPU can no)/,
+        /^DeviceLostError: cuda: (the GPU can no longer be used by this process, since .*kernel|(allocating|clearing) memory: .* \(if it is of a run under way, the run names the kernel\); the GPU can no)/,
       );
       for (const later of [again, read, write, allocate, prepare, another]) {
         expect(later).toMatch(
