@@ -36,6 +36,14 @@ describe("matmul counts 2·m·n·k", () => {
   });
 });
 
+it("a norm's gradient with the residual's: the FLOPs of both, and the sum of their bytes but for what lies between", () => {
+  const [x, w, r] = [f32(6, 8), f32(8), f32(6)];
+  const parts = [costOf("rmsnorm_backward_input", {}, x, x, w, r), costOf("add", {}, x, x)];
+  const sum = (of: "flops" | "bytes") => parts.reduce((n, cost) => n + cost[of], 0);
+  const whole = costOf("rmsnorm_backward_input_add", {}, x, x, w, r, x);
+  expect(whole).toEqual({ flops: sum("flops"), matmulFlops: 0, bytes: sum("bytes") - 2 * 4 * 48 });
+});
+
 describe("attention counts its two products over the visible pairs", () => {
   const [B, T, H, E] = [2, 64, 4, 8];
 
