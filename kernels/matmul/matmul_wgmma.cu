@@ -93,18 +93,24 @@ __device__ __forceinline__ void store_sums(const Gemm& args, const GroupSums<kPa
   }
 }
 
+constexpr int kAheadSteps = 64;
+
 template <bool TransposeA, bool TransposeB, class C>
 __device__ __forceinline__ void matmul_wgmma(const GroupGemm& args) {
   const int rank = static_cast<int>(cluster_rank());
   const auto load = [&](Shared<bf16> to, Barrier barrier, TilePlace place, int k) {
     copy_stage<TransposeA, !TransposeB>(to, barrier, rank, args.a, place.row, args.b, place.column + 128 * rank, k);
   };
-  // The addend's rows come from memory while the tile is multiplied, some with each step.
+  // The addend's rows come from memory while the tile is multiplied, some with each of the last steps: what comes earlier, the operands of
+  // many steps push out of L2 again.
   const Gemm& gemm = args.gemm;
   const auto ahead = [&](TilePlace at, int step, int steps) {
     if (gemm.addend == nullptr || at.column + kPairColumns > gemm.n || gemm.n * static_cast<int>(sizeof(C)) % 16 != 0) return;
-    const int each = (kPairRows / 2 + steps - 1) / steps;
-    for (int i = step * each; i < min((step + 1) * each, kPairRows / 2); i++) {
+    const int last = min(steps, kAheadSteps);
+    const int turn = step - (steps - last);
+    if (turn < 0) return;
+    const int each = (kPairRows / 2 + last - 1) / last;
+    for (int i = turn * each; i < min((turn + 1) * each, kPairRows / 2); i++) {
       const int row = at.row + kPairRows / 2 * rank + i;
       if (row < gemm.m) fetch_to_l2(static_cast<const C*>(gemm.addend) + static_cast<int64_t>(row) * gemm.n + at.column, kPairColumns * sizeof(C));
     }

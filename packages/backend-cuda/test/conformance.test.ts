@@ -57,6 +57,18 @@ const large = [false, true].flatMap((transposeA) =>
     ];
   }),
 );
+/** More steps of k than those in which the addend is asked for ahead. */
+const long: (typeof cases)[number] = {
+  name: "matmul_add NT 264×256×4168",
+  op: "matmul_add",
+  attrs: { transposeA: false, transposeB: true },
+  inputs: [
+    [264, 4168],
+    [256, 4168],
+    [264, 256],
+  ].map((shape) => ({ shape, dtype: "bf16", fill: { kind: "normal" } })),
+  tolerance: { value: 2 ** -7, reason: "results rounded to bf16" },
+};
 if (missing === undefined) Object.assign(process.env, hostEnvironment());
 
 /** What is wrong, by case. */
@@ -79,13 +91,13 @@ describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${not
   });
 
   // What is left to hardware are the encodings of descriptors and maps.
-  it("products of Hopper's warpgroups likewise: small ones, and several tiles for each pair of blocks", async () => {
+  it("products of Hopper's warpgroups likewise: small ones, several tiles for each pair of blocks, many steps", async () => {
     Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9" });
     try {
       const backend = await createCudaBackend();
       const products = checked.filter(({ op, storage }) => op.startsWith("matmul") && storage === "bf16");
       expect(products.length).toBeGreaterThan(20);
-      expect(await failures(backend, [...products.filter(isBuilt), ...large])).toEqual({});
+      expect(await failures(backend, [...products.filter(isBuilt), ...large, long])).toEqual({});
       await backend.close();
     } finally {
       delete process.env.SLAYER_HOST_DRIVER;
