@@ -46,3 +46,5 @@ else
 fi
 XZ_OPT=-6 tar -C "$scratch" -cJf "$1" slayer-gpu
 ls -l "$1"
+# Of the C library of whichever system built them.
+echo "needs there: $(find "$pack" \( -name '*.node' -o -name node \) -type f -exec grep -aoh 'GLIBC_2\.[0-9]*' {} + | sort -uV | tail -n 1 | tr _ ' ') or later"
