@@ -1,6 +1,6 @@
 import { type CaseInput, cases, type KernelCase, runCase } from "@slayer/backend-conformance";
 import { createCudaBackend } from "@slayer/backend-cuda";
-import { type Backend, Graph, type OpName, Program, size, Store, type Tensor } from "@slayer/tensor";
+import { type Backend, cacheWrite, Graph, type OpName, Program, size, Store, type Tensor } from "@slayer/tensor";
 import { describe, expect, it } from "vitest";
 import { hostEnvironment, missing, note } from "./support/host.js";
 
@@ -128,6 +128,30 @@ async function firstOfTwo(backend: Backend, other: (i: number) => number) {
   return results;
 }
 
+/** 5 entries of 4 heads and one of keys and values, of 130 tokens each, that come first in a cache of S; 12 MiB an entry where S is 24576. */
+async function overCache(backend: Backend, S: number) {
+  const [B, T, H, E] = [5, 130, 4, 128];
+  const graph = new Graph();
+  const q = graph.input("q", [B, T, H * E], "bf16");
+  const offset = graph.input("offset", [1], "i32");
+  const store = new Store(backend);
+  const [k, v] = ["k", "v"].map((name) => {
+    store.add({ name, shape: [B, S, E], dtype: "bf16" });
+    const cache = graph.state(name, [B, S, E], "bf16");
+    cacheWrite(cache, graph.input(`${name} rows`, [B, T, E], "bf16"), offset);
+    return cache;
+  }) as [Tensor, Tensor];
+  const attrs = { heads: H, kvHeads: 1, scale: E ** -0.5, window: 0, segments: false, offset: true };
+  const [o] = graph.apply("attention", [q, k, v, offset], attrs);
+  const program = await Program.compile(graph, { o: o! }, store);
+  const values = (heads: number) => Float32Array.from({ length: B * T * heads * E }, (_, i) => Math.sin(i * 12.9898));
+  await program.run({ q: values(H), "k rows": values(1), "v rows": values(1), offset: Int32Array.of(0) });
+  const result = await program.read("o");
+  program.free();
+  store.free();
+  return result;
+}
+
 describe.skipIf(missing !== undefined)(`attention on the tensor cores, on the host's executor${note}`, () => {
   const kinds = [
     ["compute capability 8.0", 8, 300], // its tiles are smaller
@@ -149,6 +173,12 @@ describe.skipIf(missing !== undefined)(`attention on the tensor cores, on the ho
   it("the cases of every backend in bf16, on whichever of Hopper's kernels take them", async () => {
     const some = cases.filter(({ op, storage, bench }) => op.startsWith("attention") && storage === "bf16" && !bench);
     expect(await failures(9, some)).toEqual({});
+  });
+
+  it("heads whose keys and values the cache has no room for take turns: the very bits that they give with a short cache", async () => {
+    const [short, long] = await on(9, (backend) => Promise.all([130, 24576].map((S) => overCache(backend, S))));
+    expect(short!.some((x) => x !== 0)).toBe(true);
+    expect(long).toEqual(short);
   });
 
   it.each(kinds)(
