@@ -58,6 +58,7 @@ class CudaDevice final : public Device {
     limits_.shared_bytes = static_cast<size_t>(shared_bytes);
     limits_.warpgroups = major == 9 && driver().cuTensorMapEncodeTiled != nullptr;
     check(driver().cuDeviceTotalMem(&total_, device_), "the GPU's memory");
+    limits_.panel_bytes = std::min(limits_.panel_bytes, static_cast<int64_t>(total_ / 4));
     name_ = std::string(name) + " (compute capability " + std::to_string(major) + "." + std::to_string(minor) + ")";
     if (major < 8) {
       throw DeviceError("wrong-architecture", name_ + " is too old: compute capability 8.0 (Ampere) or later is needed");

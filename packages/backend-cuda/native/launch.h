@@ -15,6 +15,7 @@ namespace slayer::cuda {
 struct Limits {
   size_t shared_bytes = 0;
   int multiprocessors = 1;
+  int64_t panel_bytes = int64_t{128} << 20;  // of logits that exist at a time; more where a tile's rows take more
   bool warpgroups = false;  // whether Hopper's copy engine and products may be used
   bool blas = false;        // whether cuBLASLt's may
   std::set<int> heads;      // sizes that attention's products have kernels for

@@ -90,6 +90,27 @@ describe.skipIf(missing !== undefined)(`CUDA kernels on the host's executor${not
     await backend.close();
   });
 
+  it("the loss over panels of rows, which it takes where the device's memory has no room for all logits, likewise", async () => {
+    process.env.SLAYER_HOST_DRIVER = `memory=${2 ** 23}`; // panels of 2 MiB: 128, 128 and 44 rows of 2056
+    try {
+      const backend = await createCudaBackend();
+      const [rows, V] = [300, 2056];
+      const some = checked.filter(
+        ({ op, storage, inputs }) =>
+          op.startsWith("lm_head_loss") && !storage && inputs.some(({ shape }) => shape[0] === V),
+      );
+      expect(some.length).toBeGreaterThan(2);
+      const longer = some.map((each) => ({
+        ...each,
+        inputs: each.inputs.map((input) => ({ ...input, shape: input.shape.map((n) => (n === 5 ? rows : n)) })),
+      }));
+      expect(await failures(backend, longer)).toEqual({});
+      await backend.close();
+    } finally {
+      delete process.env.SLAYER_HOST_DRIVER;
+    }
+  });
+
   // What is left to hardware are the encodings of descriptors and maps.
   it("products of Hopper's warpgroups likewise: small ones, several tiles for each pair of blocks, many steps", async () => {
     Object.assign(process.env, { SLAYER_HOST_DRIVER: "major=9" });

@@ -213,11 +213,11 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
   it("a workspace that does not fit is said to be one", async () => {
     const backend = await createOn("memory=67108864");
     const graph = new Graph();
-    const h = graph.input("h", [256, 8], "f32");
-    const nll = lmHeadLoss(h, graph.parameter("head", [65536, 8]), graph.input("targets", [256], "i32"));
+    const h = graph.input("h", [128, 4], "f32");
+    const nll = lmHeadLoss(h, graph.parameter("head", [131072, 4]), graph.input("targets", [128], "i32"));
     const store = new Store(backend);
-    store.add({ name: "head", shape: [65536, 8], dtype: "f32" });
-    // 256 rows of 65536 logits.
+    store.add({ name: "head", shape: [131072, 4], dtype: "f32" });
+    // 128 rows of 131072 logits.
     await expect(Program.compile(graph, { nll }, store)).rejects.toThrow(
       /workspace of the plan \(panels of logits, partial sums\): no memory for 0.06 GiB .*; the plan needs parameters 2.0 MiB, .* workspace 64.0 MiB;/,
     );
@@ -226,28 +226,28 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
   it("plans share their workspace: a second one of the same size fits where there is no room for two", async () => {
     const backend = await createOn("memory=100663296"); // 96 MiB
     const store = new Store(backend);
-    store.add({ name: "head", shape: [32768, 8], dtype: "f32" });
+    store.add({ name: "head", shape: [131072, 4], dtype: "f32" });
     const compile = (seed: number) => {
       const graph = new Graph();
-      const h = fill(graph.input("any", [1], "f32"), [512, 8], seed);
-      const nll = lmHeadLoss(h, graph.parameter("head", [32768, 8]), graph.input("targets", [512], "i32"));
+      const h = fill(graph.input("any", [1], "f32"), [128, 4], seed);
+      const nll = lmHeadLoss(h, graph.parameter("head", [131072, 4]), graph.input("targets", [128], "i32"));
       return Program.compile(graph, { nll }, store);
     };
     const programs = [await compile(1), await compile(2)]; // 64 MiB of workspace
     for (const program of programs) {
-      await program.run({ targets: new Int32Array(512) });
+      await program.run({ targets: new Int32Array(128) });
       const nll = await program.read("nll");
-      expect(nll.every((x) => Math.abs(x - Math.log(32768)) < 1e-4)).toBe(true); // the head is zero
+      expect(nll.every((x) => Math.abs(x - Math.log(131072)) < 1e-4)).toBe(true); // the head is zero
     }
   });
 
   it("a closed backend gives its memory back, workspace too", async () => {
     const backend = await createOn("memory=100663296"); // 96 MiB
     const graph = new Graph();
-    const h = graph.input("h", [512, 8], "f32");
-    const nll = lmHeadLoss(h, graph.parameter("head", [32768, 8]), graph.input("targets", [512], "i32"));
+    const h = graph.input("h", [128, 4], "f32");
+    const nll = lmHeadLoss(h, graph.parameter("head", [131072, 4]), graph.input("targets", [128], "i32"));
     const store = new Store(backend);
-    store.add({ name: "head", shape: [32768, 8], dtype: "f32" });
+    store.add({ name: "head", shape: [131072, 4], dtype: "f32" });
     const program = await Program.compile(graph, { nll }, store); // 64 MiB of workspace
     await backend.close();
     const other = await create();

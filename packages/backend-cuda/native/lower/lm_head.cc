@@ -5,17 +5,15 @@ namespace slayer::cuda {
 
 namespace {
 
-// Logits exist for a panel of rows at a time, of at most this many bytes (and never less than kTile rows).
-constexpr int64_t kPanelBytes = int64_t{128} << 20;
 constexpr int64_t kTile = 128;
 
-// The LM head's rows, a panel at a time: body(first row, rows, logits of the panel).
+// The LM head's rows, a panel at a time (never less than kTile): body(first row, rows, logits of the panel).
 template <class F>
 void for_panels(Lowering& lowering, const Operand& h, const Operand& w, F body) {
   const int64_t N = h.rows();
   const int64_t V = w.rows();
   const int64_t D = h.columns();
-  const int64_t fitting = kPanelBytes / (V * 4) / kTile * kTile;
+  const int64_t fitting = lowering.limits().panel_bytes / (V * 4) / kTile * kTile;
   const int64_t panel = std::min(N, std::max(fitting, kTile));
   float* const logits = lowering.workspace<float>(panel * V);
   for (int64_t first = 0; first < N; first += panel) {
