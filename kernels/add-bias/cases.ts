@@ -26,6 +26,7 @@ export const cases: readonly KernelCase[] = [
     [7, 1],
     [2, 5, 31],
     [130, 64],
+    [530, 24], // in more chunks of rows than are added at once
   ].flatMap((shape) => biasCases(shape)),
   ...biasCases([8192, 768], true),
 ];

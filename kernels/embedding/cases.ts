@@ -32,5 +32,9 @@ export const cases: readonly KernelCase[] = [
   ...embeddingCases(3, 33, [300]), // many positions per id
   ...embeddingCases(257, 64, [65]),
   ...embeddingCases(70, 168, [40]),
+  // More columns, and more positions, than a warp takes at once.
+  ...embeddingCases(3, 1032, [2]),
+  ...embeddingCases(2, 131, [3]),
+  ...embeddingCases(130, 3, [2100]),
   ...embeddingCases(32000, 768, [8, 1024], true),
 ];

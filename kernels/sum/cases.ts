@@ -9,10 +9,12 @@ const extents = (shape: readonly number[]) => Object.fromEntries(shape.map((d, i
 
 const label = (shape: readonly number[]) => shape.join("×");
 
+/** More than a few blocks take at once. */
+const long = [35000, 4];
 const shapes = [[1], [5], [257], [3, 7, 11], [1031, 9]];
 
 export const cases: readonly KernelCase[] = [
-  ...shapes.map((shape): KernelCase => ({
+  ...[...shapes, long].map((shape): KernelCase => ({
     name: `sum ${label(shape)}`,
     op: "sum",
     attrs: {},
