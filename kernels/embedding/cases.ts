@@ -34,7 +34,7 @@ export const cases: readonly KernelCase[] = [
   ...embeddingCases(70, 168, [40]),
   // More columns, and more positions, than a warp takes at once.
   ...embeddingCases(3, 1032, [2]),
-  ...embeddingCases(2, 131, [3]),
+  ...embeddingCases(2, 521, [3]),
   ...embeddingCases(130, 3, [2100]),
   ...embeddingCases(32000, 768, [8, 1024], true),
 ];
