@@ -3,8 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** Where it was built, or where a build with sanitizers is (tools/sanitize.sh). */
+const build = process.env.SLAYER_CUDA_BUILD ?? fileURLToPath(new URL("../../build/Release", import.meta.url));
+
 /** Its file; cuBLASLt's entry points are in it too. */
-export const driver: string = fileURLToPath(new URL("../../build/Release/libcuda_host.so", import.meta.url));
+export const driver: string = join(build, "libcuda_host.so");
 
 /** Why the kernels cannot be run on the host here, or undefined if they can. */
 export const missing: string | undefined = existsSync(driver)
