@@ -10,6 +10,7 @@
 # Where compute-sanitizer is installed, the conformance cases also run under its memcheck, for two minutes at most; SLAYER_GPU_SANITIZER=1
 # instead runs them, and nothing else, under memcheck, racecheck and synccheck to the end, SLAYER_GPU_SANITIZER=0 under none.
 set -euo pipefail
+here=$PWD
 cd "$(dirname "$0")"
 if [ -x node ]; then # a pack: everything lies side by side
   node=./node main=gpu.js addon=$PWD/slayer_cuda.node out=results peer=torch_peer.py
@@ -18,7 +19,7 @@ else
   node=node main=bench/dist/gpu.js addon=$PWD/packages/backend-cuda/build/Release/slayer_cuda.node out=bench/results
   peer=bench/peers/gpu/torch_peer.py
 fi
-case "${1-}" in '' | -*) ;; *) out=$1; shift ;; esac
+case "${1-}" in '' | -*) ;; /*) out=$1; shift ;; *) out=$here/$1; shift ;; esac
 for needed in "$main" "$addon" "$(dirname "$addon")/kernels"; do
   [ -e "$needed" ] || { echo "tools/gpu/run.sh: there is no $needed; run pnpm build, pnpm build:native and pnpm build:kernels" >&2; exit 1; }
 done

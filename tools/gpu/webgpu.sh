@@ -8,6 +8,7 @@
 # In a clone: `pnpm build` comes first. Elsewhere: in what tools/gpu/pack.sh made (`pack.sh OUT.tar.xz webgpu`), which may bring its own
 # loader of Vulkan for machines that have none.
 set -euo pipefail
+here=$PWD
 cd "$(dirname "$0")"
 if [ -x node ]; then # a pack: everything lies side by side
   node=./node main=gpu.js out=results
@@ -15,7 +16,7 @@ else
   cd ../..
   node=node main=bench/dist/gpu.js out=bench/results
 fi
-case "${1-}" in '' | -*) ;; *) out=$1; shift ;; esac
+case "${1-}" in '' | -*) ;; /*) out=$1; shift ;; *) out=$here/$1; shift ;; esac
 [ -e "$main" ] || { echo "tools/gpu/webgpu.sh: there is no $main; run pnpm build" >&2; exit 1; }
 if [ -e lib/libvulkan.so.1 ] && ! ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1 '; then
   export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/lib"
