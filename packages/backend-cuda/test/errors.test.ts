@@ -154,6 +154,19 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     await expect(createCudaBackend({ device: -1 })).rejects.toThrow(/device must be an integer from 0, got -1/);
   });
 
+  it.each([8, 9, 10])("kernels of Hopper's alone are loaded there alone: compute capability %i.0", async (major) => {
+    const folder = mkdtempSync(join(tmpdir(), "slayer-kernels-"));
+    writeFileSync(join(folder, "host.fatbin"), "not empty");
+    writeFileSync(join(folder, "host_wgmma.fatbin"), "9.0 alone");
+    process.env.SLAYER_CUDA_KERNELS = folder;
+    try {
+      const { capabilities } = await createOn(`major=${major}`);
+      expect(capabilities.device).toBe(`host executor (compute capability ${major}.0)`);
+    } finally {
+      Object.assign(process.env, environment);
+    }
+  });
+
   it("no memory for the kernels", async () => {
     await expect(createOn("image=2")).rejects.toThrow(OutOfMemoryError);
     await expect(createOn("image=2")).rejects.toThrow(/no memory for the kernels: host.fatbin/);

@@ -34,11 +34,11 @@ describe.skipIf(missing !== undefined)(`ranges for profilers (NVTX)${note}`, () 
   });
 
   it.each([
-    {
-      machine: "major=8",
+    ...["major=8", "major=10"].map((machine) => ({
+      machine,
       products: ["matmul_mma_wide_nt_bf16", "matmul_swiglu_wide_bf16"],
       attention: { 48: "rows", 64: "mma", 128: "mma", 192: "mma" },
-    },
+    })),
     {
       machine: "major=9",
       products: ["matmul_wgmma_nt_bf16", "matmul_swiglu_wgmma_bf16"],
