@@ -11,9 +11,15 @@
 namespace slayer::SLAYER_ISA {
 namespace {
 
-constexpr int64_t kColumns = 768;                // of a tile
-constexpr int64_t kSlabBytes = 16 << 20;   // of g at most, unless kLeastRows are more
+constexpr int64_t kColumns = 768;          // of a tile
+constexpr int64_t kSlabBytes = 32 << 20;  // of g at most, unless kLeastRows are more
 constexpr int64_t kLeastRows = 128;
+constexpr int64_t kManyRows = 512;
+
+// Columns of a product per task, of `columns` in all: two tasks for each thread, of whole tiles.
+int64_t columns_per_task(int64_t columns, const Pool& pool) {
+  return pieces(pieces(columns, 2 * pool.threads()), kTileColumns) * kTileColumns;
+}
 
 template <class W>
 void loss_with_gradient(const Call& call, Pool& pool, const W* w) {
@@ -66,14 +72,21 @@ void loss_with_gradient(const Call& call, Pool& pool, const W* w) {
     };
     parallel_ranges(pool, rows, 8, finish);
 
+    // Every task packs what it multiplies by: all of W for rows of dh, or, where these are few, of W what columns of dh take; h for dW.
+    const int64_t width = columns_per_task(D, pool);
     const int64_t height = rows_per_task((dw ? V : 0) + (dh ? rows : 0), pool);
+    const int64_t tall = rows_per_task(rows, pool);
+    const bool by_rows = rows >= kManyRows;
+    const int64_t for_h = dh ? by_rows ? pieces(rows, tall) : pieces(D, width) : 0;
     const int64_t for_w = dw ? pieces(V, height) : 0;
-    const int64_t for_h = dh ? pieces(rows, height) : 0;
     auto multiply = [&](int64_t index, int thread) {
       GemmScratch scratch(pool, thread);
-      if (index < for_h) {
-        const int64_t i = index * height;
-        gemm(least(rows - i, height), D, V, g + i * V, V, 1, w, D, 1, dh + (first + i) * D, D, false, scratch);
+      if (index < for_h && by_rows) {
+        const int64_t i = index * tall;
+        gemm(least(rows - i, tall), D, V, g + i * V, V, 1, w, D, 1, dh + (first + i) * D, D, false, scratch);
+      } else if (index < for_h) {
+        const int64_t j = index * width;
+        gemm(rows, least(D - j, width), V, g, V, 1, w + j, D, 1, dh + first * D + j, D, false, scratch);
       } else {
         const int64_t j = (index - for_h) * height;
         gemm(least(V - j, height), D, rows, g + j, 1, V, h + first * D, D, 1, dw + j * D, D, first > 0, scratch);
