@@ -5,20 +5,21 @@
 #   tools/gpu/pack.sh OUT.tar.xz [cuda]    then there: tar xf OUT.tar.xz && slayer-gpu/run.sh
 #   tools/gpu/pack.sh OUT.tar.xz webgpu    then there: tar xf OUT.tar.xz && slayer-gpu/webgpu.sh
 #
+# OUT.tar.gz: half as large again, packed in seconds, and for machines without xz.
 # The loader of Vulkan, libvulkan.so.1, is packed too where tools/webgpu-adapter.sh has fetched one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-case "$#,${2-cuda}" in
-  [12],cuda)
+case "$#,${2-cuda},${1-}" in
+  [12],cuda,*.tar.[gx]z)
     script=run.sh release=packages/backend-cuda/build/Release
     parts=("$release/slayer_cuda.node" "$release/kernels")
     ;;
-  2,webgpu)
+  2,webgpu,*.tar.[gx]z)
     script=webgpu.sh dawn=packages/backend-webgpu/node_modules/webgpu
     parts=("$dawn/dist/linux-x64/dawn.node")
     ;;
   *)
-    echo "usage: tools/gpu/pack.sh OUT.tar.xz [cuda|webgpu]" >&2
+    echo "usage: tools/gpu/pack.sh OUT.tar.xz|OUT.tar.gz [cuda|webgpu]" >&2
     exit 2
     ;;
 esac
@@ -38,13 +39,13 @@ else
   mkdir -p "$pack/node_modules/webgpu/dist/linux-x64"
   cp "$dawn"/{package.json,index.js,LICENSE.md} "$pack/node_modules/webgpu/"
   cp "${parts[@]}" "$pack/node_modules/webgpu/dist/linux-x64/"
-  loader=$(find .webgpu-adapter/root/usr/lib -name libvulkan.so.1 2>/dev/null | head -n 1)
+  loader=$({ find .webgpu-adapter/root/usr/lib -name libvulkan.so.1 2>/dev/null || true; } | head -n 1)
   if [ -n "$loader" ]; then
     mkdir "$pack/lib"
     cp -L "$loader" "$pack/lib/libvulkan.so.1"
   fi
 fi
-XZ_OPT=-6 tar -C "$scratch" -cJf "$1" slayer-gpu
+XZ_OPT=-6 tar -C "$scratch" -caf "$1" slayer-gpu
 ls -l "$1"
 # Of the C library of whichever system built them.
 echo "needs there: $(find "$pack" \( -name '*.node' -o -name node \) -type f -exec grep -aoh 'GLIBC_2\.[0-9]*' {} + | sort -uV | tail -n 1 | tr _ ' ') or later"
