@@ -5,7 +5,7 @@
 //
 // SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000,shared=101376". With illegal=N
 // the process's launch number N ends as on a GPU a kernel does that writes beyond its memory; with allocations=N there is no memory after N;
-// with image=N kernels do not load, with error N.
+// with image=N kernels do not load, with init=N the driver does not start, with error N.
 #include <algorithm>
 #include <climits>
 #include <cstdint>
@@ -32,7 +32,7 @@ namespace {
 using namespace slayer::host;
 
 constexpr int kInvalidValue = 1, kOutOfMemory = 2, kNoDevice = 100, kInvalidImage = 200, kNoBinaryForGpu = 209, kUnsupportedPtxVersion = 222,
-              kNotFound = 500, kIllegalAddress = 700, kLaunchFailed = 719, kNotSupported = 801;
+              kNotFound = 500, kIllegalAddress = 700, kLaunchFailed = 719, kNotSupported = 801, kDriverMismatch = 803;
 
 // What outlives a call is never destroyed: a process may exit while another thread is in one.
 std::recursive_mutex& mutex = *new std::recursive_mutex;
@@ -115,7 +115,7 @@ void slayer::host::push(Stream* stream, Work work) {
   of(stream).push(std::move(work));
 }
 
-SLAYER_API cuInit(unsigned) { return setting("devices", 1) > 0 ? 0 : kNoDevice; }
+SLAYER_API cuInit(unsigned) { return setting("devices", 1) > 0 ? static_cast<int>(setting("init", 0)) : kNoDevice; }
 SLAYER_API cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("version", 13000)), 0; }
 SLAYER_API cuGetErrorName(int error, const char** name) {
   static const auto& names = *new std::map<int, const char*>{{kInvalidValue, "CUDA_ERROR_INVALID_VALUE"},
@@ -127,7 +127,8 @@ SLAYER_API cuGetErrorName(int error, const char** name) {
                                                    {kNotFound, "CUDA_ERROR_NOT_FOUND"},
                                                    {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
                                                    {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
-                                                   {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED"}};
+                                                   {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED"},
+                                                   {kDriverMismatch, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"}};
   const auto found = names.find(error);
   *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
   return 0;

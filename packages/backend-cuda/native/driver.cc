@@ -34,7 +34,7 @@ Driver load() {
   const CUresult result = driver.cuInit(0);
   if (result == kNoDevice) throw DeviceError("no-device", "the NVIDIA driver finds no GPU (see nvidia-smi)");
   if (result != kSuccess) {
-    throw DeviceError("no-device", "the NVIDIA driver does not start: " + driver.describe(result) + " (see nvidia-smi)");
+    throw DeviceError("no-driver", "the NVIDIA driver does not start: " + driver.describe(result) + " (see nvidia-smi)");
   }
   const int version = driver.version();
   if (version < kOldestVersion) {

@@ -58,6 +58,8 @@ function unavailable(changed: Record<string, string | undefined>): { reason: str
 describe.skipIf(missing !== undefined)(`a machine where CUDA cannot be used${note}`, () => {
   it.each([
     [{ SLAYER_CUDA_DRIVER: "/nowhere/libcuda.so.1" }, "no-driver", /no NVIDIA driver: .*; install NVIDIA's driver/],
+    // After an update of the driver, until the machine starts anew: not a machine without a GPU.
+    [{ SLAYER_HOST_DRIVER: "init=803" }, "no-driver", /driver does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH/],
     [{ SLAYER_HOST_DRIVER: "version=11080" }, "old-driver", /for CUDA 11.8; one for CUDA 12.0/],
     [{ SLAYER_HOST_DRIVER: "devices=0" }, "no-device", /finds no GPU/],
     [{ SLAYER_HOST_DRIVER: "major=7" }, "wrong-architecture", /capability 7.0\) is too old: compute capability 8.0/],
