@@ -13,7 +13,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -83,12 +83,15 @@ async function compileAll(release) {
   return problems;
 }
 
-/** What NVRTC makes kernels of that are not among these (native/nvrtc.cc), beside them. */
+/** What NVRTC makes kernels of that are not among these (native/nvrtc.cc), with all that it includes, beside them. */
 function copySources() {
   rmSync(join(out, "src"), { recursive: true, force: true });
-  cpSync(join(kernels, "cuda"), join(out, "src/cuda"), { recursive: true });
-  for (const file of ["attention_mma.cu", "attention_backward_mma.cu", "fragments.h", "head_sizes.h", "rows.h"]) {
-    cpSync(join(kernels, "attention", file), join(out, "src/attention", file));
+  const files = new Set(["attention/attention_mma.cu", "attention/attention_backward_mma.cu", "cuda/nvrtc/cstdint"]);
+  for (const file of files) {
+    cpSync(join(kernels, file), join(out, "src", file));
+    const included = readFileSync(join(kernels, file), "utf8").matchAll(/^#include "(.*)"/gm);
+    for (const [, name = ""] of included) files.add(join(dirname(file), name));
+    for (const each of files) if (each.startsWith("cuda-host")) files.delete(each); // for the host
   }
 }
 

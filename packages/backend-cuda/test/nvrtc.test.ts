@@ -5,7 +5,9 @@ import { describe, expect, it } from "vitest";
 import { missing as unbuilt } from "./support/host.js";
 
 const program = fileURLToPath(new URL("../build/Release/check_nvrtc", import.meta.url));
-const kernels = fileURLToPath(new URL("../../../kernels", import.meta.url));
+/** The sources as they are shipped, where kernels were compiled. */
+const shipped = fileURLToPath(new URL("../build/Release/kernels/src", import.meta.url));
+const kernels = existsSync(shipped) ? shipped : fileURLToPath(new URL("../../../kernels", import.meta.url));
 
 /** What native/check_nvrtc.cc prints of kernels compiled for an architecture. */
 const compile = (architecture: string, ...names: string[]) =>
