@@ -5,7 +5,7 @@
 //
 // SLAYER_HOST_DRIVER makes it another machine: a list such as "version=11080,devices=0,major=7,memory=1000000,shared=101376". With illegal=N
 // the process's launch number N ends as on a GPU a kernel does that writes beyond its memory; with allocations=N there is no memory after N;
-// with image=N kernels do not load, with init=N the driver does not start, with error N.
+// with image=N kernels do not load, with function=N none when it is asked for, with init=N the driver does not start, with error N.
 #include <algorithm>
 #include <climits>
 #include <cstdint>
@@ -305,7 +305,7 @@ SLAYER_API cuModuleLoadData(void** module, const void* image) {
 SLAYER_API cuModuleUnload(void*) { return 0; }
 SLAYER_API cuModuleGetFunction(const Registration** function, void*, const char* name) {
   *function = find_kernel(name);
-  return *function == nullptr ? kNotFound : 0;
+  return *function == nullptr ? kNotFound : static_cast<int>(setting("function", 0));
 }
 SLAYER_API cuFuncGetAttribute(int* value, int, const Registration*) { return *value = 0, 0; }
 SLAYER_API cuFuncSetAttribute(const Registration* kernel, int, int bytes) {

@@ -24,28 +24,34 @@ int compiler_of(const std::string& folder) {
   return stream >> major >> point >> minor ? major * 1000 + minor * 10 : 0;
 }
 
-DeviceError unloadable(CUresult result, const std::string& file, const std::string& device, int compiler) {
-  const std::string what = file + ": " + driver().describe(result);
-  if (result == kOutOfMemory) return {"out-of-memory", "no memory for the kernels: " + what};
-  const bool refused = result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion;
-  if (result == kUnsupportedPtxVersion || (refused && driver().version() < compiler)) {
-    std::string package = "cuda-compat-" + version_text(compiler);
-    std::replace(package.begin(), package.end(), '.', '-');
-    const std::string newer = compiler == 0 ? "install a newer one" : "install one for CUDA " + version_text(compiler) + " or later, or NVIDIA's package " + package;
-    return {"old-driver", "the NVIDIA driver, for CUDA " + version_text(driver().version()) + ", is older than the kernels for " + device + "; " +
-                              newer + ", or build the kernels with an older nvcc (" + what + ")"};
-  }
-  if (result == kNoBinaryForGpu || result == kInvalidPtx) {
-    return {"wrong-architecture", "there are no kernels for " + device + ": they need compute capability 8.0 or later (" + what + ")"};
-  }
-  return {"no-kernels", "the kernels do not load: " + what};
+// Whether the driver does not take what was compiled. It may say so only when a kernel is asked for.
+bool refused(CUresult result) {
+  return result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion;
 }
 
 }  // namespace
 
+DeviceError Modules::unloadable(CUresult result, const std::string& name) const {
+  const std::string what = name + ": " + driver().describe(result);
+  if (result == kOutOfMemory) return {"out-of-memory", "no memory for the kernels: " + what};
+  if (result == kUnsupportedPtxVersion || (refused(result) && driver().version() < compiler_)) {
+    std::string package = "cuda-compat-" + version_text(compiler_);
+    std::replace(package.begin(), package.end(), '.', '-');
+    const std::string newer = compiler_ == 0 ? "install a newer one" : "install one for CUDA " + version_text(compiler_) + " or later, or NVIDIA's package " + package;
+    return {"old-driver", "the NVIDIA driver, for CUDA " + version_text(driver().version()) + ", is older than the kernels for " + device_ + "; " +
+                              newer + ", or build the kernels with an older nvcc (" + what + ")"};
+  }
+  if (result == kNoBinaryForGpu || result == kInvalidPtx) {
+    return {"wrong-architecture", "there are no kernels for " + device_ + ": they need compute capability 8.0 or later (" + what + ")"};
+  }
+  return {"no-kernels", "the kernels do not load: " + what};
+}
+
 void Modules::load(const std::string& folder, const std::string& device, const std::string& architecture) {
   sources_ = folder + "/src";
   architecture_ = architecture;
+  device_ = device;
+  compiler_ = compiler_of(folder);
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
@@ -65,7 +71,7 @@ void Modules::load(const std::string& folder, const std::string& device, const s
     for (const char byte : image) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
     CUmodule module = nullptr;
     const CUresult result = driver().cuModuleLoadData(&module, image.data());
-    if (result != kSuccess) throw unloadable(result, file.filename().string(), device, compiler_of(folder));
+    if (result != kSuccess) throw unloadable(result, file.filename().string());
     modules_.push_back(module);
   }
   char text[17];
@@ -84,6 +90,7 @@ CUfunction Modules::lookup(const std::string& kernel) const {
     CUfunction function = nullptr;
     const CUresult result = driver().cuModuleGetFunction(&function, module, kernel.c_str());
     if (result == kSuccess) return function;
+    if (refused(result)) throw unloadable(result, kernel);
     if (result != kNotFound) throw DeviceError("device", kernel + ": " + driver().describe(result));
   }
   return nullptr;
@@ -106,7 +113,10 @@ CUfunction Modules::find(const std::string& kernel, size_t shared_bytes) {
   }
   // Asking for an attribute loads what the driver would otherwise load at the first launch, perhaps in the middle of a capture.
   int registers = 0;
-  if (function != nullptr && loaded_.insert(function).second) driver().cuFuncGetAttribute(&registers, kRegisters, function);
+  if (function != nullptr && loaded_.insert(function).second) {
+    const CUresult result = driver().cuFuncGetAttribute(&registers, kRegisters, function);
+    if (refused(result)) throw unloadable(result, kernel);
+  }
   if (function == nullptr) {
     throw DeviceError("no-kernels", "the compiled kernels lack " + kernel + "; run `pnpm build:kernels` again");
   }

@@ -32,9 +32,13 @@ class Modules {
 
  private:
   CUfunction lookup(const std::string& kernel) const;
+  // Why a file or a kernel does not load.
+  DeviceError unloadable(CUresult result, const std::string& name) const;
 
   std::string sources_;  // folder
   std::string architecture_;
+  std::string device_;
+  int compiler_ = 0;  // as Driver::version(), of the CUDA that compiled the kernels; 0 if nobody says
   std::string digest_;
   std::vector<CUmodule> modules_;
   std::map<std::string, CUfunction> functions_;

@@ -74,6 +74,11 @@ describe.skipIf(missing !== undefined)(`a machine where CUDA cannot be used${not
       "old-driver",
       /driver, for CUDA 12.2, is older than the kernels .*one for CUDA 13.0 or later, .*cuda-compat-13-0, .*INVALID_IMAGE/,
     ],
+    [
+      { SLAYER_HOST_DRIVER: "version=12080,function=209", SLAYER_CUDA_KERNELS: of13 },
+      "old-driver",
+      /driver, for CUDA 12.8, is older .*\(attention_mma_64: CUDA_ERROR_NO_BINARY_FOR_GPU/,
+    ],
     [{ SLAYER_HOST_DRIVER: "version=12080,image=222" }, "old-driver", /for CUDA 12.8, is older .*install a newer one/],
     [
       { SLAYER_HOST_DRIVER: "image=209", SLAYER_CUDA_KERNELS: of13 },
