@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -159,6 +159,19 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
   it("a device that is not there", async () => {
     await expect(createCudaBackend({ device: 1 })).rejects.toThrow(CudaUnavailableError);
     await expect(createCudaBackend({ device: -1 })).rejects.toThrow(/device must be an integer from 0, got -1/);
+  });
+
+  it("what C++ throws that nobody has thought of is an error, and not the end of the process", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "slayer-kernels-"));
+    writeFileSync(join(folder, "host.fatbin"), "not empty");
+    symlinkSync("src", join(folder, "src")); // whether that exists is more than the file system can say
+    process.env.SLAYER_CUDA_KERNELS = folder;
+    try {
+      await expect(create()).rejects.toThrow(/^cuda: .*Too many levels of symbolic links/);
+    } finally {
+      Object.assign(process.env, environment);
+    }
+    await create();
   });
 
   it.each([8, 9, 10])("kernels of Hopper's alone are loaded there alone: compute capability %i.0", async (major) => {
