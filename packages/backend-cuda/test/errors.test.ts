@@ -317,6 +317,16 @@ describe.skipIf(missing !== undefined)(`errors of the CUDA backend${note}`, () =
     },
   );
 
+  it("attention without heads is not supported, and nothing is divided by their number", async () => {
+    const backend = await create();
+    const q = { shape: [1, 4, 8], dtype: "f32" } as const;
+    const attrs = { heads: 0, kvHeads: 0, scale: 1, window: 0, segments: false, offset: false };
+    const outputs = [q, { shape: [1, 1, 4], dtype: "f32" } as const];
+    expect(backend.supports({ op: "attention", attrs, inputs: [q, q, q], outputs })).toBe(
+      "cuda: heads are not a multiple of kvHeads",
+    );
+  });
+
   it("buffers: of another backend, freed, beyond the end; a closed backend", async () => {
     const [one, other] = [await create(), await create()];
     const buffer = one.allocate(16);

@@ -15,6 +15,7 @@ Attention sizes(const Call& call, const Operand& q, const Operand& k, Lowering& 
   args.S = static_cast<int32_t>(k.shape.at(1));
   args.H = static_cast<int32_t>(call.attr("heads"));
   args.K = static_cast<int32_t>(call.attr("kvHeads"));
+  require(args.H > 0 && args.K > 0 && args.H % args.K == 0, "heads are not a multiple of kvHeads");
   args.E = static_cast<int32_t>(q.columns() / args.H);
   args.window = static_cast<int32_t>(call.attr("window"));
   args.scale = static_cast<float>(call.attr("scale"));
