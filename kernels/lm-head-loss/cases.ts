@@ -62,6 +62,18 @@ function fusedCase(sizes: Sizes, hidden: boolean, weight: boolean): KernelCase {
   };
 }
 
+/** The gradient of h beside a row that is ignored, whose logits are beyond f32: 0 there, and what it would be elsewhere. */
+function overflowingCases(): KernelCase[] {
+  const [V, D] = [9, 2];
+  const h = f32({ kind: "values", values: [0.5, -1, 3e38, 3e38, 0.25, 2] }, 3, D);
+  const w = f32({ kind: "values", values: Array.from({ length: V * D }, (_, i) => ((7 * i) % 17) / 4 - 2) }, V, D);
+  const targets = i32({ kind: "values", values: [1, -100, 8] }, 3);
+  return [backwardCase, fusedCase].map((make) => {
+    const { inputs, name, ...rest } = make({ rows: [3], V, D, ignoreEvery: 2 }, true, false);
+    return { ...rest, name: `${name}, its logits infinite`, inputs: [inputs[0]!, h, w, targets, ...inputs.slice(4)] };
+  });
+}
+
 const shapes: readonly Sizes[] = [
   { rows: [1], V: 2, D: 1 },
   { rows: [2, 3], V: 7, D: 5 },
@@ -88,6 +100,7 @@ export const cases: readonly KernelCase[] = [
   ...shapes.slice(1, 4).flatMap((s) => [backwardCase(s, true, false), backwardCase(s, false, true)]),
   ...shapes.map((s) => fusedCase(s, true, true)),
   ...shapes.slice(1, 4).flatMap((s) => [fusedCase(s, true, false), fusedCase(s, false, true)]),
+  ...overflowingCases(),
   ...large.map(forwardCase),
   ...large.flatMap((s) => [backwardCase(s, true, false), backwardCase(s, true, true)]),
   ...large.flatMap((s) => [fusedCase(s, true, false), fusedCase(s, true, true)]),

@@ -66,7 +66,8 @@ __device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
   const int row = static_cast<int>(blockIdx.x);
   const int64_t at = static_cast<int64_t>(row) * args.V;
   const int target = args.targets[row];
-  const float scale = target == kIgnoreTarget ? 0.0f : args.dnll[row];
+  const bool ignored = target == kIgnoreTarget;
+  const float scale = ignored ? 0.0f : args.dnll[row];
   const float lse = args.lse[row];
   with_width<kPack<T>>(args.wide, [&](auto width) {
     constexpr int N = decltype(width)::value;
@@ -76,7 +77,7 @@ __device__ __forceinline__ void lm_head_loss_gradient(const Logits& args) {
 #pragma unroll
       for (int k = 0; k < N; k++) {
         const float p = expf(x[k] - lse);
-        x[k] = scale * (v + k == target ? p - 1 : p);
+        x[k] = ignored ? 0.0f : scale * (v + k == target ? p - 1 : p);  // 0 beside infinite logits too
       }
       store<N>(static_cast<T*>(args.g) + at + v, x);
     }

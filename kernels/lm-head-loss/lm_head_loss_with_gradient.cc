@@ -60,14 +60,18 @@ void loss_with_gradient(const Call& call, Pool& pool, const W* w) {
     auto finish = [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; r++) {
         const int64_t n = first + r;
-        const bool ignored = targets[n] == kIgnoreTarget;
+        if (targets[n] == kIgnoreTarget) {  // whatever its logits are, infinite ones too
+          nll[n] = 0;
+          std::memset(g + r * V, 0, static_cast<size_t>(V) * 4);
+          continue;
+        }
         const double lse = log_sum(parts + r * chunks, chunks);
-        nll[n] = ignored ? 0 : static_cast<float>(lse - nll[n]);
+        nll[n] = static_cast<float>(lse - nll[n]);
         for (int64_t c = 0; c < chunks; c++) {
           const double to_one = std::exp(static_cast<double>(parts[r * chunks + c].m) - lse);
-          scale(g + r * V + c * kColumns, least(V - c * kColumns, kColumns), ignored ? 0 : static_cast<float>(to_one) * dnll[n]);
+          scale(g + r * V + c * kColumns, least(V - c * kColumns, kColumns), static_cast<float>(to_one) * dnll[n]);
         }
-        if (!ignored) g[r * V + targets[n]] -= dnll[n];
+        g[r * V + targets[n]] -= dnll[n];
       }
     };
     parallel_ranges(pool, rows, 8, finish);

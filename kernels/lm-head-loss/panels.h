@@ -21,7 +21,7 @@ inline void check_targets(const char* op, const int32_t* targets, int64_t n, int
   }
 }
 
-// Of some logits of a row: m = max, l = Σ exp(logit − m).
+// Of some logits of a row: m = max, l = Σ exp(logit − m), 0 where all are −∞.
 struct Part {
   float m, l;
 };
@@ -35,10 +35,11 @@ Part reduce(float* logits, int64_t n) {
     top = x > top ? x : top;
   }
   const float m = max_lane(top);
+  const float from = m == -__builtin_inff() ? 0 : m;
   Vec total = Vec{};
   for (int64_t j = 0; j < n; j += kLanes) {
     const bool whole = n - j >= kLanes;
-    const Vec e = exp((whole ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff())) - m);
+    const Vec e = exp((whole ? load(logits + j) : load_part(logits + j, n - j, -__builtin_inff())) - from);
     if (Kept && whole) store(logits + j, e);
     else if (Kept) store_part(logits + j, e, n - j);
     total += e;

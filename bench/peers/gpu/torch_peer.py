@@ -5,7 +5,8 @@ it beside ours; prints a table and writes OUT/peers-gpu-DEVICE.json.
     python3 bench/peers/gpu/torch_peer.py --out bench/results [--batch N,N] [--masters no,yes] [--parts kernels,step]
 
 Steps come in two kinds. "no masters": everything is bf16, gradients and AdamW's moments too; less precise than ours, and less to move. "f32
-masters": trained weights, their gradients and moments are f32, autocast computes in bf16; as precise as ours.
+masters": trained weights and moments are f32, autocast computes in bf16; gradients are kept in f32, those of matrices rounded to bf16 first (ours
+are f32 sums, not rounded).
 """
 
 import argparse

@@ -44,4 +44,27 @@ describe.skipIf(missing !== undefined)(`the LM head's loss with its gradient${no
       }
     },
   );
+
+  it("has a loss where all logits of a tile of the vocabulary are −∞, others not: that of the others, to 1e-6 (f32)", async () => {
+    const [V, D] = [800, 2]; // a tile is 768 words
+    const graph = new Graph();
+    const [h, w] = [graph.input("h", [1, D], "f32"), graph.input("w", [V, D], "f32")];
+    const targets = graph.input("targets", [1], "i32");
+    const [dnll, attrs] = [graph.input("dnll", [1], "f32"), { hidden: false, weight: true }];
+    const alone = graph.apply("lm_head_loss", [h, w, targets])[0]!;
+    const [nll] = graph.apply("lm_head_loss_with_gradient", [dnll, h, w, targets], attrs);
+    for (const isa of isas) {
+      const backend = await createCpuBackend({ isa, threads: 2 });
+      const program = await Program.compile(graph, { alone, nll: nll! }, new Store(backend));
+      const weights = new Float32Array(V * D).fill(-2).fill(0, 768 * D);
+      await program.run({
+        dnll: Float32Array.of(1),
+        h: Float32Array.of(3e38, 3e38),
+        w: weights,
+        targets: Int32Array.of(768),
+      });
+      for (const name of ["alone", "nll"]) expect((await program.read(name))[0]).toBeCloseTo(Math.log(32), 6);
+      await backend.close();
+    }
+  });
 });
