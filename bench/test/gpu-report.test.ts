@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { writeReports } from "../src/gpu/report.js";
 
 it("a folder of results becomes a page: what was reached beside targets, PyTorch's steps of the same kind as ratios", async () => {
@@ -57,4 +57,44 @@ it("a folder of results becomes a page: what was reached beside targets, PyTorch
     expect(page.split("\n")).toContain(line);
   }
   expect(page).toContain("1 of 2 reach their target; below it: attention.");
+});
+
+it("of WebGPU's results too; with PyTorch's file cut off, recomputed steps named as such, messages of several lines in one cell", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "slayer-report-"));
+  const step = { tokensPerSecond: 1000, secondsPerStep: 4.1, batch: 1, plannedBytes: 2 ** 30, recompute: true };
+  const common = { device: "A GPU", date: "2026-11-27T01:02:03Z", node: "v20" };
+  const results = {
+    ...common,
+    measured: { bf16: 6e13, f32: 6e13, bandwidth: 4e12 },
+    conformance: { passed: 3, failed: [], maxRelativeError: { "add, f32": 1e-6, "matmul, bf16 weights": 2e-5 } },
+    kernels: [{ name: "swiglu", problem: "there is no kernel:\n  a | b" }],
+    step,
+  };
+  writeFileSync(join(folder, "webgpu-a-gpu.json"), JSON.stringify(results));
+  mkdirSync(join(folder, "half"));
+  writeFileSync(
+    join(folder, "half", "webgpu-a-gpu.json"),
+    JSON.stringify({ ...common, step: { ...step, recompute: false } }),
+  );
+  writeFileSync(join(folder, "peers-gpu-a-gpu.json"), '{"device": "A GPU", "steps": [{"na');
+  writeFileSync(join(folder, "other.json"), "null");
+  writeFileSync(join(folder, "list.json"), '[{"device": "A GPU"}]');
+
+  const said = vi.spyOn(console, "error").mockImplementation(() => {});
+  expect(await writeReports(folder)).toEqual([join(folder, "webgpu-a-gpu.md")]);
+  expect(said.mock.calls.map(([text]) => text as string)).toEqual([
+    expect.stringContaining("peers-gpu-a-gpu.json is left out"),
+  ]);
+  said.mockRestore();
+  const page = readFileSync(join(folder, "webgpu-a-gpu.md"), "utf8");
+  for (const line of [
+    "2026-11-27, Node v20. Made by `tools/gpu/webgpu.sh`.",
+    "- Conformance: 3 passed, 0 failed; largest relative error f32 2.0e-5, bf16 0.0e+0.",
+    "- Peaks measured in the same run: 60.0 TFLOP/s in f32 (multiply-adds in registers), 4000 GB/s (a copy).",
+    "| batch 1, recomputed | 1000 | 4100 |  | 1.00 GiB |  |  |",
+    "| batch 1, products by the tuner, of operands rounded to f16 too | 1000 | 4100 |  | 1.00 GiB |  |  |",
+    "| swiglu | there is no kernel: a \\| b |  |  |  |  |  |",
+  ]) {
+    expect(page.split("\n")).toContain(line);
+  }
 });

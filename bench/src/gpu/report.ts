@@ -1,4 +1,4 @@
-/** What a folder of results says, as a page: tools/gpu/run.sh writes it beside them. */
+/** What a folder of results says, as a page: tools/gpu/run.sh and tools/gpu/webgpu.sh write it beside them. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { DevicePeaks } from "./device-peaks.js";
@@ -18,7 +18,13 @@ interface Results {
   };
   readonly curve?: readonly { dtype: string; apart: number; allowed: number }[];
   readonly kernels?: readonly KernelRow[];
-  readonly step?: StepRow & { mfu?: number; plannedBytes: number; usedBytes?: number; stochastic?: boolean };
+  readonly step?: StepRow & {
+    mfu?: number;
+    plannedBytes: number;
+    usedBytes?: number;
+    stochastic?: boolean;
+    recompute?: boolean;
+  };
   readonly profile?: readonly ProfileRow[];
 }
 interface StepRow {
@@ -41,19 +47,20 @@ const OTHERS = [
   ["no-masters", ""],
   ["batch-4", ""],
   ["tuned", ", products by the tuner"],
+  ["half", ", products by the tuner, of operands rounded to f16 too"],
 ] as const;
 
-/** Writes NAME.md for each NAME.json of a device in the folder; returns the pages' paths. */
+/** Writes NAME.md for each NAME.json of a device in the folder; returns the pages' paths. What cannot be read is left out, and named on stderr. */
 export async function writeReports(folder: string): Promise<string[]> {
   const files = (await readdir(folder)).filter((file) => file.endsWith(".json"));
   const peers = files.filter((file) => file.startsWith("peers-gpu-"));
   const theirs = await Promise.all(peers.map((file) => readJson<Peers>(join(folder, file))));
   const pages: string[] = [];
-  for (const file of files) {
+  for (const file of files.filter((name) => !name.startsWith("peers-"))) {
     const main = await readJson<Partial<Results>>(join(folder, file));
-    const { device } = main ?? {};
-    if (device === undefined || (main?.kernels ?? main?.conformance) === undefined || file.startsWith("peers-"))
-      continue;
+    const { device, date } = main ?? {};
+    if (typeof device !== "string" || typeof date !== "string") continue;
+    if ((main?.kernels ?? main?.conformance) === undefined) continue;
     const found = OTHERS.map(async ([name, said]) => {
       const results = await readJson<Results>(join(folder, name, file));
       return results ? [{ name, said, results }] : [];
@@ -63,6 +70,7 @@ export async function writeReports(folder: string): Promise<string[]> {
       page,
       report(
         (await Promise.all(found)).flat(),
+        file.startsWith("webgpu-") ? "webgpu" : "cuda",
         theirs.find((peer) => peer && device.startsWith(peer.device)),
       ),
     );
@@ -74,14 +82,15 @@ export async function writeReports(folder: string): Promise<string[]> {
 /** The page for one device: the first of `found` are its results, the others steps run in other ways. */
 function report(
   found: readonly { readonly name: string; readonly said: string; readonly results: Results }[],
+  backend: "cuda" | "webgpu",
   peers: Peers | undefined,
 ): string {
   const main = found[0]!.results;
   const tuned = found.find(({ name }) => name === "tuned")?.results;
   const sections = [
     `# ${main.device}`,
-    `${main.date.slice(0, 10)}, Node ${main.node}${peers ? `, PyTorch ${peers.torch}` : ""}. Made by \`tools/gpu/run.sh\`.`,
-    checks(main),
+    `${main.date.slice(0, 10)}, Node ${main.node}${peers ? `, PyTorch ${peers.torch}` : ""}. Made by \`tools/gpu/${backend === "webgpu" ? "webgpu" : "run"}.sh\`.`,
+    checks(main, backend),
     steps(found, peers),
     main.kernels && kernels(main, tuned?.kernels ?? [], peers?.kernels ?? []),
     main.profile && profileTable(main.profile),
@@ -89,17 +98,17 @@ function report(
   return `${sections.filter(Boolean).join("\n\n")}\n`;
 }
 
-function checks({ conformance, curve, measured }: Results): string {
+function checks({ conformance, curve, measured }: Results, backend: "cuda" | "webgpu"): string {
   const lines: string[] = [];
   if (conformance) {
-    const worst = (type: string) =>
-      Math.max(
-        0,
-        ...Object.entries(conformance.maxRelativeError).flatMap(([key, e]) => (key.endsWith(type) ? [e] : [])),
-      );
+    // f32 beside weights in bf16 is f32.
+    const worst = (bf16: boolean) => {
+      const errors = Object.entries(conformance.maxRelativeError);
+      return Math.max(0, ...errors.flatMap(([key, error]) => (key.endsWith(", bf16") === bf16 ? [error] : [])));
+    };
     lines.push(
       `- Conformance: ${conformance.passed} passed, ${conformance.failed.length} failed; largest relative error f32 ` +
-        `${worst("f32").toExponential(1)}, bf16 ${worst("bf16").toExponential(1)}.`,
+        `${worst(false).toExponential(1)}, bf16 ${worst(true).toExponential(1)}.`,
     );
   }
   for (const { dtype, apart, allowed } of curve ?? []) {
@@ -109,9 +118,11 @@ function checks({ conformance, curve, measured }: Results): string {
   }
   if (measured) {
     const { bf16, f32, bandwidth } = measured;
+    // WGSL has no tensor cores: products of bf16 are bounded by the same multiply-adds.
+    const ofTensorCores = backend === "cuda" ? `${tera(bf16)} TFLOP/s in bf16 (a product of 8192³), ` : "";
     lines.push(
-      `- Peaks measured in the same run: ${tera(bf16)} TFLOP/s in bf16 (a product of 8192³), ${tera(f32)} in f32 (multiply-adds in ` +
-        `registers), ${giga(bandwidth)} GB/s (a copy).`,
+      `- Peaks measured in the same run: ${ofTensorCores}${tera(f32)} TFLOP/s in f32 (multiply-adds in registers), ` +
+        `${giga(bandwidth)} GB/s (a copy).`,
     );
   }
   return lines.join("\n");
@@ -124,9 +135,12 @@ function steps(found: Parameters<typeof report>[0], peers: Peers | undefined): s
     const masters = step.stochastic !== true;
     const times = theirs
       .filter((s) => s.batch === step.batch)
-      .map((s) => `${(step.tokensPerSecond / s.tokensPerSecond).toFixed(2)} (${s.masters ? "" : "no "}masters)`);
+      .map((s) => {
+        const how = `${s.masters ? "" : "no "}masters${s.checkpointing ? ", checkpointing" : ""}`;
+        return `${(step.tokensPerSecond / s.tokensPerSecond).toFixed(2)} (${how})`;
+      });
     const mfu = step.mfu === undefined ? "" : `${(100 * step.mfu).toFixed(1)} %`;
-    const name = `batch ${step.batch}${masters ? "" : ", no masters"}${said}`;
+    const name = `batch ${step.batch}${masters ? "" : ", no masters"}${step.recompute ? ", recomputed" : ""}${said}`;
     return [[name, ...rates(step), mfu, gib(step.plannedBytes), gib(step.usedBytes), times.join(", ")]];
   });
   for (const s of theirs)
@@ -185,15 +199,18 @@ function profileTable(rows: readonly ProfileRow[]): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const cell = (text: string) => text.replaceAll(/\s+/g, " ").replaceAll("|", "\\|"); // a problem's message may have several lines
+  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.map(cell).join(" | ")} |`).join("\n");
 }
 
+/** Undefined where there is none, or one that was cut off while it was written. */
 async function readJson<T>(path: string): Promise<T | undefined> {
   try {
-    return JSON.parse(await readFile(path, "utf8")) as T;
+    return (JSON.parse(await readFile(path, "utf8")) as T | null) ?? undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    if (error instanceof SyntaxError) console.error(`${path} is left out, it is no JSON: ${error.message}`);
+    else if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return undefined;
   }
 }
 
