@@ -45,7 +45,7 @@ it("a folder of results becomes a page: what was reached beside targets, PyTorch
   const page = readFileSync(join(folder, "gpu.md"), "utf8");
   for (const line of [
     "# A GPU (compute capability 9.0)",
-    "- Conformance: 12 passed, 0 failed; largest relative error f32 1.0e-5, bf16 2.0e-3.",
+    "- Conformance: 12 passed, 0 failed; largest relative error f32 1.0e-5, with weights in bf16 0.0e+0, bf16 2.0e-3.",
     "| batch 1 | 15000 | 273 | 57.0 % | 1.00 GiB |  | 1.30 (no masters), 1.50 (masters) |",
     "| batch 1, no masters | 15500 | 273 | 57.0 % | 1.00 GiB |  | 1.35 (no masters), 1.55 (masters) |",
     "| PyTorch: batch 1, f32 masters | 10000 | 360 |  |  | 2.00 GiB |  |",
@@ -89,7 +89,7 @@ it("of WebGPU's results too; with PyTorch's file cut off, recomputed steps named
   const page = readFileSync(join(folder, "webgpu-a-gpu.md"), "utf8");
   for (const line of [
     "2026-11-27, Node v20. Made by `tools/gpu/webgpu.sh`.",
-    "- Conformance: 3 passed, 0 failed; largest relative error f32 2.0e-5, bf16 0.0e+0.",
+    "- Conformance: 3 passed, 0 failed; largest relative error f32 1.0e-6, with weights in bf16 2.0e-5, bf16 0.0e+0.",
     "- Peaks measured in the same run: 60.0 TFLOP/s in f32 (multiply-adds in registers), 4000 GB/s (a copy).",
     "| batch 1, recomputed | 1000 | 4100 |  | 1.00 GiB |  |  |",
     "| batch 1, products by the tuner, of operands rounded to f16 too | 1000 | 4100 |  | 1.00 GiB |  |  |",

@@ -101,14 +101,13 @@ function report(
 function checks({ conformance, curve, measured }: Results, backend: "cuda" | "webgpu"): string {
   const lines: string[] = [];
   if (conformance) {
-    // f32 beside weights in bf16 is f32.
-    const worst = (bf16: boolean) => {
+    const worst = (storage: string) => {
       const errors = Object.entries(conformance.maxRelativeError);
-      return Math.max(0, ...errors.flatMap(([key, error]) => (key.endsWith(", bf16") === bf16 ? [error] : [])));
+      return Math.max(0, ...errors.flatMap(([key, e]) => (key.endsWith(`, ${storage}`) ? [e] : []))).toExponential(1);
     };
     lines.push(
       `- Conformance: ${conformance.passed} passed, ${conformance.failed.length} failed; largest relative error f32 ` +
-        `${worst(false).toExponential(1)}, bf16 ${worst(true).toExponential(1)}.`,
+        `${worst("f32")}, with weights in bf16 ${worst("bf16 weights")}, bf16 ${worst("bf16")}.`,
     );
   }
   for (const { dtype, apart, allowed } of curve ?? []) {
