@@ -146,6 +146,9 @@ describe("what is timed", () => {
     expect(of("lm_head_loss_backward")).toEqual([0.7, 0.2]); // 2 products for 1
     expect(of("adamw")).toEqual([0.85, 1]);
     expect(targetOf(shape("attention B4 T4096 H64 K32 E64"))).toBeUndefined();
+    expect(targetOf(shape("matmul NT"), "webgpu")).toEqual({ share: 0.65, of: "f32", work: 1 });
+    expect(targetOf(shape("attention B4 T4096 H32 K32 E128"), "webgpu")).toBeUndefined();
+    expect(targetOf(shape("rope"), "webgpu")).toEqual(targetOf(shape("rope")));
   });
 
   it("peaks go by the device's name, the more precise name first", () => {

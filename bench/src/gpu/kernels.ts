@@ -37,7 +37,7 @@ export async function timeKernels(backend: Backend, sizes: Sizes, peaks: DeviceP
       const { seconds, spread, cost, error } = await timeOp(backend, shape);
       const fast = shape.inputs.every(({ dtype }) => dtype === "f32") ? peaks.f32 : peaks.bf16;
       const share = Math.max(cost.matmulFlops / fast, cost.bytes / peaks.bandwidth) / seconds;
-      const target = targetOf(shape);
+      const target = targetOf(shape, backend.name);
       const got = target && reached(target, cost.matmulFlops, cost.bytes, seconds, peaks);
       rows.push({
         name: shape.name,

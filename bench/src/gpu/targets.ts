@@ -12,13 +12,18 @@ export interface Target {
 /**
  * Targets in % of an A100's peaks, set from the best published figures (bench/README.md has them), to be scaled by the
  * peaks of the device at hand. Attention's is for heads of 128, causal, 4096 tokens; its backward pass makes five products,
- * of which four are model FLOPs, as FlashAttention-2's figures count them; the LM head's makes the logits again.
+ * of which four are model FLOPs, as FlashAttention-2's figures count them; the LM head's makes the logits again. WGSL has no tensor cores: its
+ * products are bounded by the ordinary ones whatever the type, and what else is made of products has no target there.
  */
-export function targetOf({ op, attrs, inputs }: Shape): Target | undefined {
+export function targetOf({ op, attrs, inputs }: Shape, backend = "cuda"): Target | undefined {
   const f32 = inputs.every(({ dtype }) => dtype === "f32");
   const product = (share: number, work = 1): Target => ({ share, of: "bf16", work });
   const memory = (share: number): Target => ({ share, of: "bandwidth", work: 1 });
   const E = inputs[0]!.shape.at(-1)! / Number(attrs.heads);
+  if (backend === "webgpu") {
+    if (op === "matmul") return { share: 0.65, of: "f32", work: 1 };
+    if (op.startsWith("attention") || op.startsWith("lm_head")) return undefined;
+  }
   switch (op) {
     case "matmul":
     case "matmul_add":
