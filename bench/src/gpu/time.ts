@@ -50,10 +50,14 @@ export async function timeOp(
   const answer = backend.supports(once.steps[0]!);
   if (answer !== true) throw new Error(answer);
 
-  const arena = backend.allocate(once.arenaBytes);
-  const empty = backend.allocate(once.inputBytes);
-  const memory = operands.map((t) => backend.allocate(byteLength(t)));
+  const held: Memory[] = [];
+  const allocate = (bytes: number) => {
+    held.push(backend.allocate(bytes));
+    return held.at(-1)!;
+  };
   try {
+    const [arena, empty] = [allocate(once.arenaBytes), allocate(once.inputBytes)];
+    const memory = operands.map((t) => allocate(byteLength(t)));
     for (const [i, operand] of operands.entries()) await fill(backend, memory[i]!, operand, shape, i);
     // In the plan persistent tensors come in the order in which steps use them: that of the operands.
     const persistent = once.persistent.map((t) => ({
@@ -92,7 +96,7 @@ export async function timeOp(
     const error = checks && checkable.has(op) ? await check() : undefined;
     return { name, seconds: median(times), spread: spread(times), cost, error };
   } finally {
-    for (const buffer of [arena, empty, ...memory]) backend.free(buffer);
+    for (const buffer of held) backend.free(buffer);
   }
 }
 
