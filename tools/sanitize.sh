@@ -9,9 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # sanitized NAME SANITIZERS LIBRARY OPTIONS…: builds, then runs the tests with the sanitizer's library loaded before Node, which
-# was built without it: only what the addon does is looked at. `tests` says which.
-tests=(packages/backend-cpu)
-backend=backend-cpu
+# was built without it: only what the addon does is looked at. `backend` and `tests` say which.
 sanitized() {
   local name=$1 sanitizers=$2 library=$3
   shift 3
@@ -25,6 +23,8 @@ sanitized() {
 
 [ $# -gt 0 ] || set -- address thread
 for name in "$@"; do
+  backend=backend-cpu
+  tests=(packages/backend-cpu)
   case "$name" in
   address | conformance)
     [ "$name" = address ] || tests=(packages/backend-cpu/test/conformance.test.ts packages/backend-cpu/test/backend.test.ts)

@@ -72,6 +72,6 @@ export async function timeKernels(backend: Backend, sizes: Sizes, peaks: DeviceP
   return rows;
 }
 
-function percent(share: number): string {
+export function percent(share: number): string {
   return `${(100 * share).toFixed(0)} %`;
 }

@@ -2,7 +2,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { DevicePeaks } from "./device-peaks.js";
-import type { KernelRow } from "./kernels.js";
+import { type KernelRow, percent } from "./kernels.js";
 import type { ProfileRow } from "./profile.js";
 
 /** As main.ts writes them; parts that did not run are not there. */
@@ -215,5 +215,4 @@ async function readJson<T>(path: string): Promise<T | undefined> {
 
 const tera = (flops: number) => (flops / 1e12).toPrecision(3);
 const giga = (bytes: number) => (bytes / 1e9).toFixed(0);
-const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 const gib = (bytes: number | undefined) => (bytes === undefined ? "" : `${(bytes / 2 ** 30).toFixed(2)} GiB`);
